@@ -1,0 +1,72 @@
+# Everything a contributor runs. On Debian, as root, "make test" installs what it needs; elsewhere it says what is missing.
+#
+#   make test      lint, vet, and every test with the race detector, other people's tools required
+#   make lint      linters and formatters alone
+#   make bench     throughput and memory of whole flows, beside other tools in the same run
+#   make fuzz      every fuzz target for FUZZTIME each
+#   make torture   kill -9 loops, KILLS rounds each
+#   make clean     remove built tools of this folder
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+GO ?= go
+KILLS ?= 1000
+FUZZTIME ?= 60s
+FUZZSMOKE ?= 5s
+LINT_VERSION := v2.15.0
+# Built once per machine and version, outside the checkout.
+LINT_DIR := $(shell $(GO) env GOPATH)/xenbackup-tools/golangci-lint-$(LINT_VERSION)-$(shell $(GO) env GOVERSION)
+LINT := $(LINT_DIR)/golangci-lint
+# program=Debian package
+PEERS := qemu-img=qemu-utils vhdiinfo=libvhdi-utils vhdimount=libvhdi-utils fusermount3=fuse3 fsck.ext4=e2fsprogs
+
+.PHONY: test lint vet peers unit fuzz-smoke fuzz torture bench clean
+
+test: peers lint vet unit fuzz-smoke
+
+lint: $(LINT)
+	$(LINT) run -c internal/tools/golangci.yml ./...
+
+# A linter of its own module graph: go install keeps it out of go.mod. About three minutes, once.
+$(LINT):
+	GOBIN=$(LINT_DIR) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+vet:
+	$(GO) mod verify
+	$(GO) vet ./...
+	GOOS=darwin $(GO) vet ./...
+	GOOS=windows $(GO) vet ./...
+	@diff=$$($(GO) fix -diff ./...); if [ -n "$$diff" ]; then echo "$$diff"; echo "run: go fix ./..."; exit 1; fi
+
+# A missing peer makes the tests fail (XENBACKUP_PEERS=require), so it is better said, or mended, here.
+peers:
+	@missing=""; for p in $(PEERS); do command -v $${p%%=*} >/dev/null || missing="$$missing $${p##*=}"; done; \
+	missing=$$(echo $$missing | tr ' ' '\n' | sort -u | tr '\n' ' '); \
+	if [ -n "$${missing// /}" ]; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "installing $$missing"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+		else \
+			echo "the tests compare with other people's tools; please install: $$missing" >&2; exit 1; \
+		fi; \
+	fi
+
+unit:
+	XENBACKUP_PEERS=require $(GO) test -race -shuffle=on -timeout 15m ./...
+
+# package:target of each fuzz test
+FUZZ = $(shell grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -r grep -HoE '^func Fuzz[A-Za-z0-9_]+' | sed -E 's|/[^/]*:func |:|' | sort -u)
+
+fuzz-smoke:
+	$(MAKE) --no-print-directory fuzz FUZZTIME=$(FUZZSMOKE)
+
+fuzz:
+	@for t in $(FUZZ); do echo "fuzz $$t"; $(GO) test -run '^$$' -fuzz "^$${t##*:}$$" -fuzztime $(FUZZTIME) $${t%%:*}; done
+
+torture:
+	XENBACKUP_PEERS=require XENBACKUP_KILLS=$(KILLS) $(GO) test -timeout 0 -count=1 -v -run '^TestKill' ./internal/torture/...
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+clean:
+	rm -rf bin .tools
