@@ -1,0 +1,50 @@
+package task
+
+import "time"
+
+// Kind says what an [Event] reports.
+type Kind string
+
+// The kinds of events.
+const (
+	EventStart    Kind = "start"
+	EventEnd      Kind = "end"
+	EventInfo     Kind = "info"
+	EventWarning  Kind = "warning"
+	EventProgress Kind = "progress"
+)
+
+// Event is one step of a run. Which fields are set depends on its kind; ID,
+// Parent, Run and Name always are (Parent is empty for the root).
+type Event struct {
+	Kind Kind
+	Time time.Time
+
+	Run    string // id of the root
+	ID     string // id of the task
+	Parent string // id of the task it belongs to
+	Name   string // name of the task
+
+	Data    map[string]any // start: properties of the task; info, warning: data of the message
+	Message string         // info, warning
+	Status  Status         // end
+	Result  any            // end
+	Err     error          // end, unless it succeeded by itself
+
+	Done, Total int64 // progress, in bytes; Total is 0 when unknown
+}
+
+// Observer hears of the steps of a run. Calls come one at a time per run, a
+// task's start before anything else of it and before its children, and its end
+// last. Observe runs on the goroutine that does the work: it must return
+// soon, and must not change the run it hears of. Maps of an event are shared:
+// read only.
+type Observer interface {
+	Observe(e Event)
+}
+
+// ObserverFunc is a function as an [Observer].
+type ObserverFunc func(e Event)
+
+// Observe calls f.
+func (f ObserverFunc) Observe(e Event) { f(e) }
