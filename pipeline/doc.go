@@ -1,0 +1,1 @@
+// Package pipeline runs backup jobs.

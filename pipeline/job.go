@@ -1,0 +1,160 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+)
+
+// Job is a backup job as XO stores it. What this package does not know is kept
+// in Extra, so that a job read from XO is written back unchanged.
+type Job struct {
+	ID       string                     `json:"id"`
+	Name     string                     `json:"name"`
+	Type     string                     `json:"type"` // "backup"
+	Mode     string                     `json:"mode"` // "delta"
+	VMs      json.RawMessage            `json:"vms"`  // a pattern; see [Job.VMIDs]
+	Remotes  json.RawMessage            `json:"remotes,omitempty"`
+	Settings map[string]json.RawMessage `json:"settings,omitempty"` // by scope; see [Job.Resolve]
+	Extra    map[string]json.RawMessage `json:"-"`
+}
+
+// ErrPatternUnsupported is returned for a job that names its VMs or remotes in a
+// way other than by their ids.
+var ErrPatternUnsupported = errors.New("pipeline: pattern not supported")
+
+// Types and modes of jobs that this package runs.
+const (
+	TypeBackup = "backup"
+	ModeDelta  = "delta"
+)
+
+// IDs returns the idPattern that names exactly ids: what XO writes for a job
+// with explicit VMs or remotes.
+func IDs(ids ...string) json.RawMessage {
+	var pattern any = map[string]any{"id": map[string]any{"__or": ids}}
+	if len(ids) == 1 {
+		pattern = map[string]any{"id": ids[0]}
+	}
+	text, _ := json.Marshal(pattern) // strings always marshal
+	return text
+}
+
+// VMIDs returns the uuids of the VMs that the job names, in its order. The pattern
+// is {"id":"u"} or {"id":{"__or":["u1","u2"]}}; any other is [ErrPatternUnsupported].
+func (j *Job) VMIDs() ([]string, error) { return idsOf("vms", j.VMs) }
+
+// RemoteIDs returns the ids of the repositories that the job writes to, in its
+// order; none when the job has no remotes.
+func (j *Job) RemoteIDs() ([]string, error) {
+	if len(j.Remotes) == 0 || string(j.Remotes) == "null" || string(j.Remotes) == "{}" {
+		return nil, nil
+	}
+	return idsOf("remotes", j.Remotes)
+}
+
+func idsOf(field string, pattern json.RawMessage) ([]string, error) {
+	unsupported := func() error {
+		return fmt.Errorf("%w: %s: %s", ErrPatternUnsupported, field, shortened(pattern))
+	}
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(pattern, &object); err != nil {
+		return nil, unsupported()
+	}
+	id, ok := object["id"]
+	if !ok || len(object) != 1 {
+		return nil, unsupported()
+	}
+	var one string
+	if json.Unmarshal(id, &one) == nil && one != "" {
+		return []string{one}, nil
+	}
+	var or map[string][]string
+	if json.Unmarshal(id, &or) == nil && len(or) == 1 && or["__or"] != nil {
+		return distinct(or["__or"]), nil
+	}
+	return nil, unsupported()
+}
+
+func distinct(ids []string) []string {
+	seen := map[string]bool{}
+	var out []string
+	for _, id := range ids {
+		if !seen[id] {
+			out = append(out, id)
+		}
+		seen[id] = true
+	}
+	return out
+}
+
+func shortened(text []byte) string {
+	const most = 200
+	if len(text) > most {
+		return string(text[:most]) + "…"
+	}
+	return string(text)
+}
+
+// Validate says what makes the job unfit to run, in words for whoever wrote it.
+func (j *Job) Validate() error {
+	var errs []error
+	if j.ID == "" {
+		errs = append(errs, errors.New("pipeline: job without an id: backups of different jobs would share a chain"))
+	}
+	if j.Type != TypeBackup {
+		errs = append(errs, fmt.Errorf("pipeline: job type %q: only %q is supported", j.Type, TypeBackup))
+	}
+	if j.Mode != ModeDelta {
+		errs = append(errs, fmt.Errorf("pipeline: job mode %q: only %q is supported", j.Mode, ModeDelta))
+	}
+	_, err := j.VMIDs()
+	errs = append(errs, err)
+	_, err = j.RemoteIDs()
+	errs = append(errs, err)
+	for scope := range j.Settings {
+		_, err := j.Resolve(scope)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// jobFields is Job without its methods.
+type jobFields Job
+
+// UnmarshalJSON decodes a job, keeping unknown fields in Extra.
+func (j *Job) UnmarshalJSON(text []byte) error {
+	var fields jobFields
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return fmt.Errorf("pipeline: job: %w", err)
+	}
+	var extra map[string]json.RawMessage
+	if err := json.Unmarshal(text, &extra); err != nil {
+		return fmt.Errorf("pipeline: job: %w", err)
+	}
+	for _, known := range []string{"id", "name", "type", "mode", "vms", "remotes", "settings"} {
+		delete(extra, known)
+	}
+	*j = Job(fields)
+	if len(extra) > 0 {
+		j.Extra = extra
+	}
+	return nil
+}
+
+// MarshalJSON encodes the job together with what is in Extra.
+func (j Job) MarshalJSON() ([]byte, error) {
+	text, err := json.Marshal(jobFields(j))
+	if err != nil || len(j.Extra) == 0 {
+		return text, err
+	}
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(text, &all); err != nil {
+		return nil, err
+	}
+	own := maps.Clone(all)
+	maps.Copy(all, j.Extra)
+	maps.Copy(all, own) // a field of ours wins over one of the same name in Extra
+	return json.Marshal(all)
+}

@@ -1,0 +1,131 @@
+package pipeline_test
+
+import (
+	"encoding/json"
+	"math"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/xenbackup/xenbackup/pipeline"
+)
+
+const xoJob = `{
+	"id": "8f1c", "name": "nightly", "type": "backup", "mode": "delta", "compression": "", "userId": "u7",
+	"vms": {"id": {"__or": ["vm1", "vm2"]}}, "remotes": {"id": "r1"}, "srs": {"id": {"__or": []}},
+	"settings": {"": {"timezone": "Europe/Paris", "reportWhen": "never"}, "s1": {"exportRetention": 7, "ownerNote": "keep"}}
+}`
+
+func TestJobOfXOIsWrittenBackUnchanged(t *testing.T) {
+	var job pipeline.Job
+	require.NoError(t, json.Unmarshal([]byte(xoJob), &job))
+	require.NoError(t, job.Validate())
+	out, err := json.Marshal(job)
+	require.NoError(t, err)
+	var got, want any
+	require.NoError(t, json.Unmarshal(out, &got))
+	require.NoError(t, json.Unmarshal([]byte(xoJob), &want))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
+func TestJobNamesVMsByExplicitPatternsOnly(t *testing.T) {
+	for pattern, want := range map[string][]string{
+		`{"id":"a"}`:                    {"a"},
+		`{"id":{"__or":["a","b","a"]}}`: {"a", "b"},
+		string(pipeline.IDs("a")):       {"a"},
+		string(pipeline.IDs("a", "b")):  {"a", "b"},
+	} {
+		got, err := (&pipeline.Job{VMs: json.RawMessage(pattern)}).VMIDs()
+		require.NoError(t, err, pattern)
+		require.Equal(t, want, got, pattern)
+	}
+	for _, pattern := range []string{
+		``, `{}`, `null`, `"a"`, `{"id":""}`, `{"id":["a"]}`, `{"id":{"__not":["a"]}}`, `{"id":{"__or":["a"],"__and":[]}}`,
+		`{"type":"VM","power_state":"Running"}`, `{"id":"a","type":"VM"}`,
+	} {
+		_, err := (&pipeline.Job{VMs: json.RawMessage(pattern)}).VMIDs()
+		require.ErrorIs(t, err, pipeline.ErrPatternUnsupported, pattern)
+		require.ErrorContains(t, err, "vms: "+pattern)
+	}
+}
+
+func TestJobWithoutRemotesHasNone(t *testing.T) {
+	for _, pattern := range []string{"", "{}", "null", `{"id":{"__or":[]}}`} {
+		ids, err := (&pipeline.Job{Remotes: json.RawMessage(pattern)}).RemoteIDs()
+		require.NoError(t, err)
+		require.Empty(t, ids)
+	}
+}
+
+func TestSettingsCascade(t *testing.T) {
+	job := pipeline.Job{Settings: map[string]json.RawMessage{
+		"":     json.RawMessage(`{"concurrency": 0, "exportRetention": 3, "deleteFirst": true, "fullInterval": null, "preferNbd": false}`),
+		"sch":  json.RawMessage(`{"exportRetention": 7, "snapshotRetention": 1, "fullInterval": 5, "offlineBackup": true}`),
+		"vm":   json.RawMessage(`{"exportRetention": 0, "diskPerVmConcurrency": 4, "maxMergedDeltasPerRun": 0}`),
+		"repo": json.RawMessage(`{"deleteFirst": false, "reportWhen": "always"}`),
+	}}
+	defaults := pipeline.Settings{Concurrency: 2, MaxMergedDeltasPerRun: math.MaxInt, ReportWhen: "failure"}
+	with := func(change func(*pipeline.Settings)) pipeline.Settings {
+		s := defaults
+		change(&s)
+		return s
+	}
+	for name, c := range map[string]struct {
+		scopes []string
+		want   pipeline.Settings
+	}{
+		"nothing set": {nil, defaults},
+		"a 0 that is set differs from an absent one": {[]string{""}, with(func(s *pipeline.Settings) {
+			s.Concurrency, s.ExportRetention, s.DeleteFirst = 0, 3, true
+		})},
+		"the schedule wins over the job": {[]string{"", "sch"}, with(func(s *pipeline.Settings) {
+			s.Concurrency, s.ExportRetention, s.DeleteFirst, s.SnapshotRetention, s.FullInterval = 0, 7, true, 1, 5
+			s.NotHonoured = []string{"offlineBackup"}
+		})},
+		"the VM and the target win over the schedule": {[]string{"", "sch", "vm", "repo"}, with(func(s *pipeline.Settings) {
+			s.Concurrency, s.SnapshotRetention, s.FullInterval, s.DiskPerVMConcurrency = 0, 1, 5, 4
+			s.MaxMergedDeltasPerRun, s.ReportWhen = 0, "always"
+			s.NotHonoured = []string{"offlineBackup"}
+		})},
+		"a scope that is not there": {[]string{"other"}, defaults},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := job.Resolve(c.scopes...)
+			require.NoError(t, err)
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Fatal(diff)
+			}
+		})
+	}
+}
+
+func TestValidateSaysWhatIsWrong(t *testing.T) {
+	valid := func() *pipeline.Job {
+		return &pipeline.Job{ID: "j", Type: "backup", Mode: "delta", VMs: pipeline.IDs("vm"), Remotes: pipeline.IDs("r")}
+	}
+	require.NoError(t, valid().Validate())
+	for want, change := range map[string]func(*pipeline.Job){
+		"job without an id":                               func(j *pipeline.Job) { j.ID = "" },
+		`job type "mirrorBackup": only "backup"`:          func(j *pipeline.Job) { j.Type = "mirrorBackup" },
+		`job mode "full": only "delta"`:                   func(j *pipeline.Job) { j.Mode = "full" },
+		`pattern not supported: vms: {"tags":["x"]}`:      func(j *pipeline.Job) { j.VMs = json.RawMessage(`{"tags":["x"]}`) },
+		`setting exportRetention: "x": not a whole`:       settings(`{"exportRetention":"x"}`),
+		`setting exportRetention: -1: negative`:           settings(`{"exportRetention":-1}`),
+		`setting exportRetention: 1.5: not a whole`:       settings(`{"exportRetention":1.5}`),
+		`setting deleteFirst: 1: neither true nor false`:  settings(`{"deleteFirst":1}`),
+		`setting reportWhen: 1: not a string`:             settings(`{"reportWhen":1}`),
+		`setting longTermRetention: {"daily":{}}: not su`: settings(`{"longTermRetention":{"daily":{}}}`),
+		`scope "": 3: not a JSON object`:                  settings(`3`),
+	} {
+		job := valid()
+		change(job)
+		require.ErrorContains(t, job.Validate(), want)
+	}
+}
+
+func settings(text string) func(*pipeline.Job) {
+	return func(j *pipeline.Job) { j.Settings = map[string]json.RawMessage{"": json.RawMessage(text)} }
+}

@@ -1,0 +1,167 @@
+package pipeline
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Settings are the settings of a job that this package acts on, resolved for one
+// scope. XO's names and defaults.
+type Settings struct {
+	// ExportRetention is how many restore points a target keeps per schedule. 0:
+	// the target is not written to.
+	ExportRetention int
+	// SnapshotRetention is how many snapshots of each schedule stay on the pool;
+	// the newest of the job stays in any case, as the base of the next delta.
+	SnapshotRetention int
+	// FullInterval makes every Nth backup of a chain a full one: 3 gives full,
+	// delta, delta, full. 1 is always full, 0 never of itself.
+	FullInterval int
+	// Concurrency is how many VMs of the job are backed up at a time: 2 when
+	// absent, and 0 for all.
+	Concurrency int
+	// DiskPerVMConcurrency is how many disks of a VM are read at a time; 0 for all.
+	DiskPerVMConcurrency int
+	// DeleteFirst removes expired points of a target before the new one is
+	// written rather than after: for want of space, at the price of safety.
+	DeleteFirst bool
+	// BypassVDIChainsCheck takes a snapshot of disks that have not been coalesced
+	// since the last ones.
+	BypassVDIChainsCheck bool
+	// MaxMergedDeltasPerRun bounds how many points of a target expire in one run,
+	// the oldest first: no bound when absent, and none expires for 0.
+	MaxMergedDeltasPerRun int
+	// ReportWhen says when somebody wants to hear of a run. It is shown in the
+	// run's task; who reports acts on it.
+	ReportWhen string
+
+	// NotHonoured lists, sorted, the settings of XO that are set and that this
+	// package does not act on: a run warns of them.
+	NotHonoured []string
+}
+
+// DefaultConcurrency is the number of VMs at a time of a job that does not say.
+const DefaultConcurrency = 2
+
+// SettingError says which setting of a job is wrong, and why.
+type SettingError struct {
+	Key    string
+	Value  string // as JSON
+	Reason string
+}
+
+// Error returns the setting with the reason.
+func (e *SettingError) Error() string {
+	return fmt.Sprintf("pipeline: setting %s: %s: %s", e.Key, e.Value, e.Reason)
+}
+
+// Resolve merges the settings of the scopes, a later one over an earlier one,
+// over the defaults. The order of XO is "", the schedule's id, the VM's uuid and
+// the target's id; scopes that the job does not have are passed over. A key
+// that a scope does not have stays as it was; one that it has counts even as 0.
+func (j *Job) Resolve(scopes ...string) (Settings, error) {
+	raw := map[string]json.RawMessage{}
+	for _, scope := range scopes {
+		own, ok := j.Settings[scope]
+		if !ok {
+			continue
+		}
+		var object map[string]json.RawMessage
+		if err := json.Unmarshal(own, &object); err != nil {
+			return Settings{}, &SettingError{Key: fmt.Sprintf("scope %q", scope), Value: shortened(own), Reason: "not a JSON object"}
+		}
+		for key, value := range object {
+			raw[key] = value
+		}
+	}
+	return decodeSettings(raw)
+}
+
+func decodeSettings(raw map[string]json.RawMessage) (Settings, error) {
+	s := Settings{Concurrency: DefaultConcurrency, MaxMergedDeltasPerRun: math.MaxInt, ReportWhen: "failure"}
+	targets := map[string]any{
+		"exportRetention":       &s.ExportRetention,
+		"snapshotRetention":     &s.SnapshotRetention,
+		"fullInterval":          &s.FullInterval,
+		"concurrency":           &s.Concurrency,
+		"diskPerVmConcurrency":  &s.DiskPerVMConcurrency,
+		"deleteFirst":           &s.DeleteFirst,
+		"bypassVdiChainsCheck":  &s.BypassVDIChainsCheck,
+		"maxMergedDeltasPerRun": &s.MaxMergedDeltasPerRun,
+		"reportWhen":            &s.ReportWhen,
+	}
+	for key, value := range raw {
+		if isUnset(value) {
+			continue
+		}
+		if target, ok := targets[key]; ok {
+			if err := decodeSetting(key, value, target); err != nil {
+				return Settings{}, err
+			}
+		} else if err := refuse(key, value); err != nil {
+			return Settings{}, err
+		} else if slices.Contains(notHonoured, key) && !isOff(value) {
+			s.NotHonoured = append(s.NotHonoured, key)
+		}
+	}
+	slices.Sort(s.NotHonoured)
+	return s, nil
+}
+
+// isUnset says that XO's form left the field empty.
+func isUnset(value json.RawMessage) bool {
+	v := bytes.TrimSpace(value)
+	return len(v) == 0 || string(v) == "null" || string(v) == `""`
+}
+
+func isOff(value json.RawMessage) bool {
+	switch string(bytes.TrimSpace(value)) {
+	case "false", "0", "[]", "{}":
+		return true
+	}
+	return false
+}
+
+func decodeSetting(key string, value json.RawMessage, target any) error {
+	wrong := func(reason string) error {
+		return &SettingError{Key: key, Value: shortened(value), Reason: reason}
+	}
+	switch target := target.(type) {
+	case *int:
+		if json.Unmarshal(value, target) != nil {
+			return wrong("not a whole number")
+		}
+		if *target < 0 {
+			return wrong("negative")
+		}
+	case *bool:
+		if json.Unmarshal(value, target) != nil {
+			return wrong("neither true nor false")
+		}
+	case *string:
+		if json.Unmarshal(value, target) != nil {
+			return wrong("not a string")
+		}
+	}
+	return nil
+}
+
+// refuse rejects settings that cannot be passed over without losing what
+// somebody wanted kept.
+func refuse(key string, value json.RawMessage) error {
+	if key == "longTermRetention" && !isOff(value) {
+		return &SettingError{Key: key, Value: shortened(value), Reason: "not supported, and without it points would be deleted that it keeps"}
+	}
+	return nil
+}
+
+// notHonoured are XO's settings that change what a backup is or how it is made.
+// A run without them is still a backup.
+var notHonoured = []string{
+	"cbtDestroySnapshotData", "checkpointSnapshot", "healthCheckSr", "maxExportRate", "nRetriesVmBackupFailures",
+	"offlineBackup", "offlineSnapshot", "preferNbd", "synchronizedSnapshot", "timeout", "vmTimeout",
+	"distributeBackups", "distributeReplications", "copyRetention", "skipDeleteOldEntries", "validateVhdStreams",
+}
