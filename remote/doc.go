@@ -1,0 +1,57 @@
+// Package remote is storage as backups see it: a small [Filesystem] that a disk,
+// an NFS server or an SMB share can honour, and what is written once on top of it:
+// files that appear atomically ([Create], [WriteFile]), durable directories
+// ([MkdirAll], [SyncDir]), and the lock that keeps Xen Orchestra and this library
+// off each other's work ([AcquireLock]).
+//
+// # Using it
+//
+// Open a back end, such as remote/local, or a URL with an [Opener]; remote/all
+// makes one with every scheme of this module. Publish what others read with
+// [Create] and [Writer.Commit], and nothing else: that order (temporary file in
+// the same directory, data synced, renamed, directory synced) is what makes a
+// crash at any moment harmless.
+//
+// # Errors
+//
+// A failure is an *[fs.PathError] or *[os.LinkError] with slash names. Tell what
+// happened with errors.Is:
+//
+//	fs.ErrNotExist, fs.ErrExist      as in package os
+//	fs.ErrPermission                 refused, also because the storage is read-only (EROFS)
+//	fs.ErrInvalid                    a name that is no name, or that this storage cannot hold
+//	ErrNoSpace                       disk or quota full; may first show at Sync or Close
+//	ErrNotEmpty                      directory not empty; never fs.ErrExist, as the bare ENOTEMPTY would be
+//	ErrUnavailable                   the storage does not answer; what it did is unknown
+//	ErrLost                          unsynced data is gone: write that file anew
+//	ErrLocked, ErrLockLost           see [AcquireLock]
+//	ErrTooLarge                      see [ReadFile]
+//
+// Only fs.ErrNotExist proves that something is not there. Whatever else a read, a
+// listing or a Stat returns means unknown, and nothing may be deleted because of it.
+//
+// # Writing a back end
+//
+// Implement the eight methods of [Filesystem] and the six of [File]; package
+// remotetest has the suite that tells whether they do what their comments say.
+// Begin every method with [CheckName]; give errors of the operating system their
+// meaning with [PathError] and [LinkError], others with [MarkError]. State in
+// [Properties] what callers must adapt to, and in the package's documentation what
+// is durable when.
+//
+// What only some storage can do is a capability: an interface of one method, found
+// with [As]. A back end has it by having the method. A decorator offers what it
+// implements itself, and nothing of what it wraps: a struct that embeds a
+// Filesystem has just the eight methods, so a read-only decorator cannot be
+// bypassed through a [TreeRemover] below it. One that forwards capabilities has
+// their methods and is a [Decliner], for what it wraps may lack them:
+//
+//	func (d *decorator) SyncDir(ctx context.Context, name string) error {
+//		below, _ := remote.As[remote.DirSyncer](d.Filesystem)
+//		return below.SyncDir(ctx, name)
+//	}
+//
+//	func (d *decorator) Declines(capability any) bool {
+//		return !remote.Offers(d.Filesystem, capability)
+//	}
+package remote

@@ -1,0 +1,66 @@
+package remote
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"path"
+	"time"
+)
+
+// ownersDir holds one record per lock that is held, "<escaped name>.json". Xen
+// Orchestra leaves dot files at the root of a repository alone.
+const ownersDir = ".xenbackup/locks"
+
+// ownerLimit bounds a record that is read; ours have some 200 bytes.
+const ownerLimit = 4 << 10
+
+// lockOwner says which process holds a lock, in terms that only processes of the
+// same boot of the same machine can judge.
+type lockOwner struct {
+	Process process `json:"process"`
+	// FractionNS is the fraction of a second in the modification time of the lock
+	// directory this record belongs to, in nanoseconds: another lock under the
+	// same name has another one.
+	FractionNS int64 `json:"fraction_ns"`
+}
+
+func ownerName(name string) string {
+	return path.Join(ownersDir, url.PathEscape(name)+".json")
+}
+
+// writeOwner returns the name of the record, empty where processes cannot be told
+// apart.
+func writeOwner(ctx context.Context, fsys Filesystem, name string, fraction time.Duration) (string, error) {
+	self, err := currentProcess()
+	if err != nil {
+		if errors.Is(err, errors.ErrUnsupported) {
+			return "", nil
+		}
+		return "", err
+	}
+	data, err := json.Marshal(lockOwner{Process: self, FractionNS: int64(fraction)})
+	if err != nil {
+		return "", err
+	}
+	if err := MkdirAll(ctx, fsys, ownersDir); err != nil {
+		return "", err
+	}
+	record := ownerName(name)
+	return record, WriteFile(ctx, fsys, record, data)
+}
+
+// ownerIsDead reports whether the holder of the lock with this modification time
+// is proven to be a process of this machine that has ended.
+func ownerIsDead(ctx context.Context, fsys Filesystem, name string, mtime time.Time) bool {
+	data, err := ReadFile(ctx, fsys, ownerName(name), ownerLimit)
+	if err != nil {
+		return false
+	}
+	var owner lockOwner
+	if json.Unmarshal(data, &owner) != nil {
+		return false
+	}
+	return owner.FractionNS != 0 && owner.FractionNS == int64(mtime.Nanosecond()) && owner.Process.dead()
+}
