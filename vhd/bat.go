@@ -1,0 +1,88 @@
+package vhd
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
+
+// unallocated is the BAT entry of a block that the image does not hold.
+const unallocated = 0xffffffff
+
+// bat is the block allocation table: for each block of the disk the sector of
+// the file at which its bitmap begins, or unallocated.
+type bat []uint32
+
+// batSize returns the bytes that a table of n entries takes in a file.
+func batSize(n int64) int64 { return roundUp(n*4, sectorSize) }
+
+func parseBAT(raw []byte) bat {
+	t := make(bat, len(raw)/4)
+	for i := range t {
+		t[i] = binary.BigEndian.Uint32(raw[i*4:])
+	}
+	return t
+}
+
+// encode returns the table as it is in a file, padded to a sector with entries that are not allocated.
+func (t bat) encode() []byte {
+	b := make([]byte, 0, batSize(int64(len(t))))
+	for _, sector := range t {
+		b = binary.BigEndian.AppendUint32(b, sector)
+	}
+	for len(b) < cap(b) {
+		b = append(b, 0xff)
+	}
+	return b
+}
+
+// region is a range [from, to) of a file that blocks must leave alone.
+type region struct{ from, to int64 }
+
+// placed is a block and where its bitmap begins.
+type placed struct {
+	index  uint32
+	sector uint32
+}
+
+// physical returns the allocated blocks in the order of the file.
+func (t bat) physical() []placed {
+	var blocks []placed
+	for i, sector := range t {
+		if sector != unallocated {
+			blocks = append(blocks, placed{uint32(i), sector})
+		}
+	}
+	slices.SortFunc(blocks, func(a, b placed) int {
+		return cmp.Or(cmp.Compare(a.sector, b.sector), cmp.Compare(a.index, b.index))
+	})
+	return blocks
+}
+
+// batFault is a block that cannot be where the table says it is.
+type batFault struct {
+	index uint32
+	err   error
+}
+
+// check finds the blocks that reach outside [0, end), into a reserved region or
+// into another block. whole is the bytes of a block with its bitmap.
+func (t bat) check(whole, end int64, reserved []region) []batFault {
+	var faults []batFault
+	var previous int64
+	for _, b := range t.physical() {
+		from := int64(b.sector) * sectorSize
+		to := from + whole
+		switch {
+		case to > end:
+			faults = append(faults, batFault{b.index, fmt.Errorf("block %d ends after the data of the file: %w", b.index, ErrBAT)})
+		case slices.ContainsFunc(reserved, func(r region) bool { return from < r.to && r.from < to }):
+			faults = append(faults, batFault{b.index, fmt.Errorf("block %d overlaps a structure: %w", b.index, ErrBAT)})
+		case from < previous:
+			faults = append(faults, batFault{b.index, fmt.Errorf("block %d overlaps another: %w", b.index, ErrBAT)})
+		}
+		previous = max(previous, to)
+	}
+	return faults
+}

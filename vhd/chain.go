@@ -1,0 +1,241 @@
+package vhd
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"math"
+
+	"github.com/xenbackup/xenbackup/vhd/disk"
+)
+
+// FileRestoreMaxLinks is the number of images, the full one included, beyond
+// which XO does not restore files from a chain.
+const FileRestoreMaxLinks = 99
+
+// DefaultMaxLinks is the bound of [OpenChain] when none is given.
+const DefaultMaxLinks = 1024
+
+// Opener opens the parent of child. It decides which of the names of ref are
+// acceptable; they come from a file and may point anywhere. It returns an error
+// that wraps [ErrParentNotFound] if there is no such image. The image must stay
+// readable while the chain is in use.
+type Opener func(ctx context.Context, child *Image, ref ParentRef) (*Image, error)
+
+// ChainOptions are the options of [OpenChain]; nil means the defaults.
+type ChainOptions struct {
+	// MaxLinks bounds the images of the chain, the leaf and the full one
+	// included. 0 means DefaultMaxLinks; at most math.MaxUint16-1 are possible.
+	MaxLinks int
+
+	// AcceptParent may accept a parent with another uuid than the child asks
+	// for. A merge that was interrupted leaves such a parent: it already has
+	// the uuid of the image it is about to replace. nil accepts none.
+	AcceptParent func(child, parent *Image) bool
+}
+
+// Chain is a disk held by several images: what the first does not hold is asked
+// of the next. It is a [disk.Source], and all its methods may be called
+// concurrently. Beside its images it holds 2 bytes per block of the disk.
+type Chain struct {
+	links  []*Image
+	limits []int64 // the bytes of the disk that link k and its parents may show
+
+	// top is, per block, the first link that holds it plus one, 0 for none. It
+	// is nil when the links have blocks of different sizes.
+	top []uint16
+}
+
+// OpenChain follows the parents of leaf up to an image without one. Each
+// parent is checked against the uuid that its child expects. Errors wrap
+// [ErrParentNotFound], [ErrParentMismatch], [ErrCycle], [ErrChainTooLong], or
+// come from open.
+//
+// A parent may be shorter than its child: what lies beyond its end is zeros,
+// even if a longer image comes behind it.
+func OpenChain(ctx context.Context, leaf *Image, open Opener, opts *ChainOptions) (*Chain, error) {
+	if opts == nil {
+		opts = &ChainOptions{}
+	}
+	maxLinks := min(opts.MaxLinks, math.MaxUint16-1)
+	if maxLinks <= 0 {
+		maxLinks = DefaultMaxLinks
+	}
+	c := &Chain{links: []*Image{leaf}}
+	for child := leaf; child.Type() == Differencing; {
+		if len(c.links) >= maxLinks {
+			return nil, fmt.Errorf("%w: more than %d images from %s", ErrChainTooLong, maxLinks, leaf.label())
+		}
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+		parent, err := open(ctx, child, child.Parent())
+		if err != nil {
+			return nil, fmt.Errorf("parent of %s: %w", child.label(), err)
+		}
+		if err := c.checkParent(child, parent, opts.AcceptParent); err != nil {
+			return nil, fmt.Errorf("parent of %s: %w", child.label(), err)
+		}
+		c.links = append(c.links, parent)
+		child = parent
+	}
+	c.index()
+	return c, nil
+}
+
+func (c *Chain) checkParent(child, parent *Image, accept func(child, parent *Image) bool) error {
+	if parent == nil {
+		return ErrParentNotFound
+	}
+	sameUUID := false
+	for _, link := range c.links {
+		if link == parent {
+			return ErrCycle
+		}
+		sameUUID = sameUUID || link.UUID() == parent.UUID()
+	}
+	if parent.UUID() == child.Parent().UUID {
+		if sameUUID {
+			return ErrCycle
+		}
+		return nil
+	}
+	if accept != nil && accept(child, parent) {
+		return nil
+	}
+	if sameUUID {
+		return ErrCycle
+	}
+	return fmt.Errorf("%w: want uuid %s, %s has %s", ErrParentMismatch, child.Parent().UUID, parent.label(), parent.UUID())
+}
+
+// index builds limits and top.
+func (c *Chain) index() {
+	limit := int64(math.MaxInt64)
+	same := true
+	for _, link := range c.links {
+		limit = min(limit, link.Size())
+		c.limits = append(c.limits, limit)
+		same = same && link.blockSize == c.links[0].blockSize
+	}
+	if !same {
+		return
+	}
+	c.top = make([]uint16, divUp(c.Size(), c.BlockSize()))
+	for k := len(c.links) - 1; k >= 0; k-- {
+		for i := range c.links[k].Blocks() {
+			if int64(i)*c.BlockSize() >= c.limits[k] {
+				break
+			}
+			c.top[i] = uint16(k + 1)
+		}
+	}
+}
+
+// Links returns the images, the leaf first, the one without a parent last.
+func (c *Chain) Links() []*Image { return c.links }
+
+// Size returns the virtual size of the leaf in bytes.
+func (c *Chain) Size() int64 { return c.links[0].Size() }
+
+// BlockSize returns the bytes of a block of the leaf.
+func (c *Chain) BlockSize() int64 { return c.links[0].BlockSize() }
+
+// Blocks yields, ascending and in units of BlockSize, the blocks of the disk
+// of which some image holds a part.
+func (c *Chain) Blocks() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := range int(divUp(c.Size(), c.BlockSize())) {
+			if c.hasBlock(i) && !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+func (c *Chain) hasBlock(i int) bool {
+	if c.top != nil {
+		return c.top[i] != 0
+	}
+	from := int64(i) * c.BlockSize()
+	for k, link := range c.links {
+		to := min(from+c.BlockSize(), c.limits[k])
+		for at := from; at < to; at += link.blockSize - at%link.blockSize {
+			if link.HasBlock(int(at / link.blockSize)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ReadAt reads from the disk. What no image holds is zeros.
+func (c *Chain) ReadAt(p []byte, off int64) (int, error) {
+	p, end, err := clip(p, off, c.Size())
+	if err != nil {
+		return 0, err
+	}
+	done := 0
+	for done < len(p) {
+		at := off + int64(done)
+		link, n, err := c.resolve(at, int64(len(p)-done))
+		if err != nil {
+			return done, err
+		}
+		part := p[done : done+int(n)]
+		if link == nil {
+			clear(part)
+		} else if err := link.readData(part, at); err != nil {
+			return done, err
+		}
+		done += len(part)
+	}
+	return done, end
+}
+
+// Extents yields what the images hold together, sector by sector: Data, or
+// Hole for what no image holds.
+func (c *Chain) Extents(ctx context.Context, off, n int64) iter.Seq2[disk.Extent, error] {
+	return extents(ctx, c.Size(), off, n, func(at, n int64) (disk.Kind, int64, error) {
+		link, n, err := c.resolve(at, n)
+		if link == nil {
+			return disk.Hole, n, err
+		}
+		return disk.Data, n, err
+	})
+}
+
+// resolve returns the image that holds the bytes at off, nil for none, and for
+// how many bytes, at most n, it does. Below the first image that holds the
+// block, others are asked only if its bitmap has gaps.
+func (c *Chain) resolve(off, n int64) (*Image, int64, error) {
+	k := 0
+	if c.top != nil {
+		top := c.top[off/c.BlockSize()]
+		if top == 0 {
+			return nil, min(n, c.BlockSize()-off%c.BlockSize()), nil
+		}
+		k = int(top) - 1
+	}
+	for ; k < len(c.links) && off < c.limits[k]; k++ {
+		present, length, err := c.links[k].run(off, min(n, c.limits[k]-off))
+		if err != nil || present {
+			return c.links[k], length, err
+		}
+		n = length
+	}
+	return nil, n, nil
+}
+
+// label names the image in errors.
+func (m *Image) label() string {
+	if m.name != "" {
+		return m.name
+	}
+	return "image " + m.UUID().String()
+}
+
+var (
+	_ disk.Source = (*Chain)(nil)
+	_ disk.Source = (*Image)(nil)
+)

@@ -1,0 +1,2 @@
+// Package vhd reads, writes and merges virtual hard disks (VHD).
+package vhd
