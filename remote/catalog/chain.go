@@ -1,0 +1,194 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"github.com/xenbackup/xenbackup/remote"
+	"github.com/xenbackup/xenbackup/vhd"
+)
+
+// chainFiles opens the VHDs of one chain and holds them open. It sees through
+// merges that were interrupted, its own and those of Xen Orchestra:
+//
+//   - while the blocks move, the oldest disk of the merge is a file without a
+//     valid end, and at last carries the uuid of the youngest: it is read all
+//     the same, for the younger ones still hold every block that moves;
+//   - in the cleanup after that, the oldest disk is complete and stands in for
+//     the youngest, whose file and whose parents may be gone.
+type chainFiles struct {
+	fsys   remote.Filesystem
+	root   string // the directory of the VM, which no path may leave
+	files  []*diskFile
+	merges map[string][]pendingMerge // by directory
+}
+
+// pendingMerge is a merge that has a state file.
+type pendingMerge struct {
+	oldest   string // file the blocks go to; from the root
+	youngest string // file it will replace; "" when the state does not say
+	state    *vhd.MergeState
+}
+
+func newChainFiles(fsys remote.Filesystem, root string) *chainFiles {
+	return &chainFiles{fsys: fsys, root: root, merges: map[string][]pendingMerge{}}
+}
+
+// openChain opens the disk name and all its parents.
+func (o *chainFiles) openChain(ctx context.Context, name string) (*vhd.Chain, error) {
+	leaf, err := o.open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return o.chainFrom(ctx, leaf)
+}
+
+func (o *chainFiles) chainFrom(ctx context.Context, leaf *diskFile) (*vhd.Chain, error) {
+	chain, err := vhd.OpenChain(ctx, leaf.img, o.openParent, &vhd.ChainOptions{AcceptParent: o.accept})
+	if err != nil {
+		return nil, fmt.Errorf("catalog: disk %s: %w", leaf.name, err)
+	}
+	return chain, nil
+}
+
+// close closes all files.
+func (o *chainFiles) close() error {
+	var errs []error
+	for _, f := range o.files {
+		errs = append(errs, f.file.Close())
+	}
+	o.files = nil
+	return errors.Join(errs...)
+}
+
+func (o *chainFiles) open(ctx context.Context, name string) (*diskFile, error) {
+	pending, err := o.pending(ctx, path.Dir(name))
+	if err != nil {
+		return nil, err
+	}
+	mode := vhd.Strict
+	for _, m := range pending {
+		if m.youngest == name && m.state.Step == vhd.StepCleanup {
+			f, err := openDiskFile(ctx, o.fsys, m.oldest, vhd.Strict)
+			if err == nil && f.img.UUID() == m.state.Child {
+				return o.keep(f), nil
+			}
+			if err == nil {
+				err = f.file.Close()
+			}
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+		}
+		if m.oldest == name {
+			mode = vhd.Recover
+		}
+	}
+	f, err := openDiskFile(ctx, o.fsys, name, mode)
+	if err != nil {
+		return nil, err
+	}
+	return o.keep(f), nil
+}
+
+func (o *chainFiles) keep(f *diskFile) *diskFile {
+	o.files = append(o.files, f)
+	return f
+}
+
+// openParent implements vhd.Opener: the first candidate with the right uuid,
+// or else the first there is, for OpenChain to judge. Only a candidate that is
+// proven not to exist is passed over.
+func (o *chainFiles) openParent(ctx context.Context, child *vhd.Image, ref vhd.ParentRef) (*vhd.Image, error) {
+	dir := path.Dir(o.nameOf(child))
+	var first *diskFile
+	for _, candidate := range ref.Names {
+		name, err := within(o.root, dir, candidate)
+		if err != nil {
+			return nil, err
+		}
+		f, err := o.open(ctx, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if o.accept(child, f.img) {
+			return f.img, nil
+		}
+		if first == nil {
+			first = f
+		}
+	}
+	if first == nil {
+		return nil, fmt.Errorf("%w: %q in %s", vhd.ErrParentNotFound, ref.Names, dir)
+	}
+	return first.img, nil
+}
+
+// accept tells whether parent is the one that child was made on: it has the
+// uuid, or a merge into it has just given it the uuid of the youngest.
+func (o *chainFiles) accept(child, parent *vhd.Image) bool {
+	want := child.Parent().UUID
+	if parent.UUID() == want {
+		return true
+	}
+	name := o.nameOf(parent)
+	for _, m := range o.merges[path.Dir(name)] {
+		if m.oldest == name && m.state.Parent == want && m.state.Child == parent.UUID() {
+			return true
+		}
+	}
+	return false
+}
+
+func (o *chainFiles) nameOf(img *vhd.Image) string {
+	for _, f := range o.files {
+		if f.img == img {
+			return f.name
+		}
+	}
+	return o.root
+}
+
+// pending returns the merges that a directory has state files of. A state that
+// cannot be read says nothing; the disks are then opened as they are.
+func (o *chainFiles) pending(ctx context.Context, dir string) ([]pendingMerge, error) {
+	if merges, ok := o.merges[dir]; ok {
+		return merges, nil
+	}
+	entries, err := o.fsys.ReadDir(ctx, dir)
+	if err != nil {
+		return nil, fmt.Errorf("catalog: list %s: %w", dir, err)
+	}
+	merges := []pendingMerge{}
+	for _, e := range entries {
+		oldest, ok := mergeStateOf(e.Name())
+		if !ok {
+			continue
+		}
+		m, err := readMerge(ctx, o.fsys, dir, oldest)
+		if err == nil {
+			merges = append(merges, m)
+		} else if !errors.Is(err, fs.ErrNotExist) && isUnknown(err) {
+			return nil, err
+		}
+	}
+	o.merges[dir] = merges
+	return merges, nil
+}
+
+// isOldestOfMerge tells whether the file, opened before, is what a merge that
+// is not finished gathers blocks in.
+func (o *chainFiles) isOldestOfMerge(name string) bool {
+	for _, m := range o.merges[path.Dir(name)] {
+		if m.oldest == name {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,75 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+
+	"github.com/xenbackup/xenbackup/vhd"
+	"github.com/xenbackup/xenbackup/vhd/disk"
+)
+
+var _ disk.Source = (*Disk)(nil)
+
+// Disk is the content of a disk at a restore point: the whole chain of VHDs
+// behind it. It implements [disk.Source]; ReadAt may be called concurrently.
+type Disk struct {
+	chain *vhd.Chain
+	files *chainFiles
+}
+
+// OpenDisk opens the disk of p with the key ref of its vhds. The paths in
+// metadata and disks are not trusted: what leaves the directory of the VM gives
+// [ErrOutside]. Every link's parent must have the uuid the link names. A chain
+// in the middle of a merge is readable as long as its blocks are there. ctx
+// bounds the life of the Disk, which must be closed.
+//
+// A disk kept as a directory gives [ErrUnsupportedFlavour]; an unknown ref, or
+// a file that is gone, fs.ErrNotExist.
+func (c *Catalog) OpenDisk(ctx context.Context, p *Point, ref string) (*Disk, error) {
+	vm, _, err := splitID(p.ID)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := vmDir(vm)
+	if err != nil {
+		return nil, err
+	}
+	rel, ok := p.Metadata.VHDs[ref]
+	if !ok {
+		return nil, fmt.Errorf("catalog: point %s: disk %q: %w", p.ID, ref, fs.ErrNotExist)
+	}
+	name, err := within(dir, dir, rel)
+	if err != nil {
+		return nil, fmt.Errorf("point %s: %w", p.ID, err)
+	}
+	files := newChainFiles(c.fsys, dir)
+	chain, err := files.openChain(ctx, name)
+	if err != nil {
+		return nil, errors.Join(err, files.close())
+	}
+	return &Disk{chain: chain, files: files}, nil
+}
+
+// ReadAt implements io.ReaderAt.
+func (d *Disk) ReadAt(p []byte, off int64) (int, error) { return d.chain.ReadAt(p, off) }
+
+// Size returns the virtual size in bytes.
+func (d *Disk) Size() int64 { return d.chain.Size() }
+
+// Extents implements [disk.Source].
+func (d *Disk) Extents(ctx context.Context, off, n int64) iter.Seq2[disk.Extent, error] {
+	return d.chain.Extents(ctx, off, n)
+}
+
+// Links returns the number of VHDs in the chain. Above
+// [vhd.FileRestoreMaxLinks], Xen Orchestra restores no files from the disk.
+func (d *Disk) Links() int { return len(d.chain.Links()) }
+
+// UUID returns the uuid of the snapshot VDI that the disk was exported from.
+func (d *Disk) UUID() vhd.UUID { return d.chain.Links()[0].UUID() }
+
+// Close closes the files of the chain.
+func (d *Disk) Close() error { return d.files.close() }

@@ -1,0 +1,63 @@
+// Package catalog reads and writes the backups of VMs in a repository as Xen
+// Orchestra lays them out, on any [remote.Filesystem].
+//
+// # Layout
+//
+//	xo-vm-backups/<vm>.lock/                  the lock of a VM, see [Catalog.LockVM]
+//	xo-vm-backups/<vm>/<date>.json            metadata: one restore point, see [Point] and [Metadata]
+//	xo-vm-backups/<vm>/<date>.xva             full backup: the archive
+//	xo-vm-backups/<vm>/<date>.xva.checksum    its checksum
+//	xo-vm-backups/<vm>/cache.json.gz          a listing that Xen Orchestra keeps
+//	xo-vm-backups/<vm>/vdis/<job>/<vdi>/<date>.vhd
+//	                                          delta backup: a disk, see [Disk]
+//	xo-vm-backups/<vm>/vdis/<job>/<vdi>/.<date>.vhd.merge.json
+//	                                          a merge in progress, see [Session.Merge]
+//
+// <vm> is the uuid of the VM, <vdi> that of its own disk, and <date> the second
+// of the snapshot in UTC, "20260110T030000Z" ([FormatDate]). The uuid in a VHD's
+// footer is that of the snapshot VDI it was exported from: by it the disk is
+// found again as the base of the next delta ([Session.FindBase]). A differencing
+// VHD names its parent relative to its own directory, and parents sort before
+// their children.
+//
+// Repositories encrypted at rest and disks kept as directories of blocks are
+// recognised, refused with [ErrEncrypted] and [ErrUnsupportedFlavour], and left
+// alone.
+//
+// # Reading
+//
+// [Open] gives a [Catalog]; [Catalog.VMs] and [Catalog.Points] list it,
+// [Catalog.OpenDisk] gives the content of a disk at a point. Reading takes no
+// lock and changes nothing. The directory is the truth: the cache is not read.
+//
+// # Writing
+//
+// [Catalog.LockVM] gives a [Session], which excludes Xen Orchestra and other
+// processes from one VM, and which makes no change once it may have lost that
+// lock. A backup is
+//
+//	session.Merge        finish what was interrupted
+//	session.FindBase     per disk: what can the delta be appended to?
+//	session.NewPoint     CreateDisk, WriteBlock, Close per disk; then Commit
+//	session.Expire       retention
+//	session.Merge        merge and remove what is not needed any more
+//	session.Close
+//
+// # What holds at each instant
+//
+//   - A restore point exists if and only if its JSON is complete under its
+//     name. All it needs was synced before it got that name.
+//   - What a reader can reach is published by: a temporary file in the same
+//     directory, sync, rename, sync of the directory. Temporary files are named
+//     ".<name>.<token>.tmp".
+//   - What cannot be read is unknown, neither valid nor garbage. Nothing is
+//     deleted because of something unknown. A JSON that does not parse is
+//     reported ([PointError]), and stops deletion and merging in its VM.
+//   - A merge is journaled in Xen Orchestra's own format and can be resumed by
+//     either. Each restore point is readable at each instant of it.
+//   - Paths in metadata and disks are not trusted: none leaves the directory of
+//     the VM ([ErrOutside]).
+//
+// cache.json.gz is removed after each change, since Xen Orchestra believes it
+// without looking at the directory; it makes a new one.
+package catalog

@@ -1,0 +1,66 @@
+package catalog
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrInvalidName is returned for the name of a VM, a job, a disk or a point
+	// that cannot be one.
+	ErrInvalidName = errors.New("invalid name")
+
+	// ErrOutside is returned for a path, in metadata or in a disk, that leaves
+	// the directory of the VM.
+	ErrOutside = errors.New("path leaves the directory of the VM")
+
+	// ErrUnsupportedFlavour is returned for a disk kept as a directory of blocks
+	// behind an alias file. Nothing near such a disk is ever changed.
+	ErrUnsupportedFlavour = errors.New("disks kept as directories are not supported")
+
+	// ErrEncrypted is returned by Open for a repository that is encrypted at rest.
+	ErrEncrypted = errors.New("the repository is encrypted")
+
+	// ErrNotNewer is returned for a point whose date is not later than what its
+	// disks' directories already hold: parents must sort before their children.
+	ErrNotNewer = errors.New("the date is not later than those in use")
+
+	// ErrIncomplete is returned for a point that lacks something it must have.
+	ErrIncomplete = errors.New("the point is incomplete")
+
+	// ErrBusy is returned by an operation that must not run while a point is
+	// being written in the same session.
+	ErrBusy = errors.New("a point is being written")
+)
+
+// PointError says that the metadata of one backup cannot be used. Such a file
+// is unknown, not garbage: it is never deleted for being unreadable, and while
+// it is there no disk of its VM is deleted or merged.
+type PointError struct {
+	Path string // of the JSON file, from the root of the repository
+	Off  int64  // in bytes, where the content stopped making sense; 0 when it could not be read at all
+	Err  error
+}
+
+func (e *PointError) Error() string {
+	if e.Off > 0 {
+		return fmt.Sprintf("catalog: point %s: byte %d: %v", e.Path, e.Off, e.Err)
+	}
+	return fmt.Sprintf("catalog: point %s: %v", e.Path, e.Err)
+}
+
+func (e *PointError) Unwrap() error { return e.Err }
+
+func newPointError(name string, err error) *PointError {
+	pe := &PointError{Path: name, Err: err}
+	var syntax *json.SyntaxError
+	var typ *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		pe.Off = syntax.Offset
+	case errors.As(err, &typ):
+		pe.Off = typ.Offset
+	}
+	return pe
+}

@@ -1,0 +1,93 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+
+	"github.com/xenbackup/xenbackup/remote"
+)
+
+// tidy removes what is garbage in d and merges what is not referred to.
+func (m *merger) tidy(ctx context.Context, d *vdiDir) error {
+	for _, n := range garbage(d) {
+		if err := m.remove(ctx, path.Join(d.path, n.name)); err != nil {
+			return err
+		}
+		// Children go before their parents, also after a power cut.
+		if err := remote.SyncDir(ctx, m.s.fsys, d.path); err != nil {
+			return fmt.Errorf("catalog: %w", err)
+		}
+		forget(d, n)
+	}
+	for _, chain := range m.chains(d) {
+		if err := m.merge(ctx, d, chain, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// garbage returns the disks that no point needs, children before parents. A
+// disk whose parent is missing is not proven to be garbage.
+func garbage(d *vdiDir) []*diskNode {
+	var found []*diskNode
+	var visit func(n *diskNode) (needed bool)
+	visit = func(n *diskNode) bool {
+		needed := n.used || n.orphan
+		for _, child := range n.children {
+			if visit(child) {
+				needed = true
+			}
+		}
+		if !needed {
+			found = append(found, n)
+		}
+		return needed
+	}
+	for _, name := range d.names {
+		if n := d.disks[name]; n.parent == nil {
+			visit(n)
+		}
+	}
+	return found
+}
+
+func forget(d *vdiDir, n *diskNode) {
+	delete(d.disks, n.name)
+	d.names = slices.DeleteFunc(d.names, func(name string) bool { return name == n.name })
+	if n.parent != nil {
+		n.parent.children = slices.DeleteFunc(n.parent.children, func(c *diskNode) bool { return c == n })
+	}
+}
+
+// chains returns what is to be merged: per disk in use, the row of disks before
+// it that are not, oldest first. A row with a disk that another one depends on
+// too is left as it is.
+func (m *merger) chains(d *vdiDir) [][]string {
+	var chains [][]string
+	for _, name := range d.names {
+		n := d.disks[name]
+		if !n.used || n.orphan {
+			continue
+		}
+		chain := []string{n.name}
+		shared := ""
+		for up := n.parent; up != nil && !up.used; up = up.parent {
+			chain = append(chain, up.name)
+			if len(up.children) > 1 {
+				shared = up.name
+			}
+		}
+		if shared != "" {
+			m.left(path.Join(d.path, shared), errTwoChildren)
+			continue
+		}
+		if len(chain) > 1 {
+			slices.Reverse(chain)
+			chains = append(chains, chain)
+		}
+	}
+	return chains
+}

@@ -1,0 +1,252 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+
+	"github.com/xenbackup/xenbackup/remote"
+	"github.com/xenbackup/xenbackup/vhd"
+)
+
+// vdiDir is a directory with disks.
+type vdiDir struct {
+	path    string
+	names   []string // of the disks, sorted
+	pending []string // disks that have a merge state
+	temps   []string
+	leave   bool // do not touch
+	disks   map[string]*diskNode
+}
+
+// diskNode is a disk among its relatives.
+type diskNode struct {
+	name     string
+	uuid     vhd.UUID
+	ref      vhd.ParentRef
+	full     bool // it has no parent
+	parent   *diskNode
+	children []*diskNode
+	used     bool // a point refers to it
+	orphan   bool // a parent, its own or further up, is missing
+}
+
+var (
+	errUnreferenced  = errors.New("no point refers to this directory")
+	errParentMissing = errors.New("a parent is missing")
+	errTwoChildren   = errors.New("two disks that are needed depend on it")
+	errStateMismatch = errors.New("a merge state contradicts the points")
+	errMissing       = errors.New("a point refers to it, but it is not there")
+)
+
+// readDirs lists all directories with disks: those where disks belong, and
+// those that points refer to.
+func (m *merger) readDirs(ctx context.Context) error {
+	below, err := m.s.vdiDirs(ctx)
+	if err != nil {
+		return err
+	}
+	dirs := map[string]bool{} // true: a point refers to it
+	for _, dir := range below {
+		dirs[dir] = false
+	}
+	for name := range m.refs {
+		dirs[path.Dir(name)] = true
+	}
+	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
+		d, err := m.readDir(ctx, dir)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			m.unknown(dir, err)
+			m.blocked = m.blocked || isUnknown(err)
+			continue
+		}
+		if !dirs[dir] && len(d.names) > 0 {
+			d.leave = true
+			m.left(dir, errUnreferenced)
+		}
+		m.dirs = append(m.dirs, d)
+	}
+	return nil
+}
+
+func (m *merger) readDir(ctx context.Context, dir string) (*vdiDir, error) {
+	entries, err := m.s.fsys.ReadDir(ctx, dir)
+	if errors.Is(err, fs.ErrNotExist) { // proven: what points miss there is found when disks are opened
+		return &vdiDir{path: dir}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	d := &vdiDir{path: dir}
+	for _, e := range entries {
+		name := e.Name()
+		oldest, isState := mergeStateOf(name)
+		switch {
+		case isDiskName(name) && (e.IsDir() || isAliasName(name)), name == "data" && e.IsDir():
+			return nil, ErrUnsupportedFlavour
+		case e.IsDir():
+		case isDiskName(name):
+			d.names = append(d.names, name)
+		case remote.IsTemp(name):
+			d.temps = append(d.temps, name)
+		case isState:
+			d.pending = append(d.pending, oldest)
+		}
+	}
+	return d, nil
+}
+
+// refresh lists d again after its files have changed.
+func (m *merger) refresh(ctx context.Context, d *vdiDir) error {
+	again, err := m.readDir(ctx, d.path)
+	if err != nil {
+		return fmt.Errorf("catalog: list %s: %w", d.path, err)
+	}
+	d.names, d.pending = again.names, again.pending
+	return nil
+}
+
+// resume finishes the merges that have a state file in d.
+func (m *merger) resume(ctx context.Context, d *vdiDir) error {
+	if len(d.pending) == 0 {
+		return nil
+	}
+	for _, oldest := range d.pending {
+		state, err := readMerge(ctx, m.s.fsys, d.path, oldest)
+		if err == nil {
+			err = m.judge(d, oldest, &state)
+		}
+		if err != nil {
+			m.condemn(d, path.Join(d.path, oldest), err)
+			return nil
+		}
+		if err := m.merge(ctx, d, state.state.Chain, true); err != nil {
+			d.leave = true
+			return err
+		}
+	}
+	if err := m.refresh(ctx, d); err != nil {
+		d.leave = true
+		return err
+	}
+	return nil
+}
+
+// judge refuses a state that would take away what a point refers to.
+func (m *merger) judge(d *vdiDir, oldest string, p *pendingMerge) error {
+	chain := p.state.Chain
+	if len(chain) < 2 || chain[0] != oldest {
+		return fmt.Errorf("state without its chain: %w", errStateMismatch)
+	}
+	for i, name := range chain {
+		if !isElement(name) || !isDiskName(name) || isAliasName(name) {
+			return fmt.Errorf("disk %q: %w", name, errStateMismatch)
+		}
+		if i < len(chain)-1 && m.refs[path.Join(d.path, name)] {
+			return fmt.Errorf("disk %s is in use: %w", name, errStateMismatch)
+		}
+	}
+	return nil
+}
+
+// condemn leaves d alone, and everything else too unless the cause is proven
+// to be in the content.
+func (m *merger) condemn(d *vdiDir, name string, err error) {
+	m.unknown(name, err)
+	d.leave = true
+	m.blocked = m.blocked || isUnknown(err) && !errors.Is(err, errStateMismatch)
+}
+
+// openDisks opens every disk in d and links children to parents.
+func (m *merger) openDisks(ctx context.Context, d *vdiDir) error {
+	d.disks = make(map[string]*diskNode, len(d.names))
+	for _, name := range d.names {
+		full := path.Join(d.path, name)
+		f, err := openDiskFile(ctx, m.s.fsys, full, vhd.Strict)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			m.condemn(d, full, err)
+			continue
+		}
+		n := &diskNode{name: name, uuid: f.img.UUID(), used: m.refs[full], ref: f.img.Parent()}
+		n.full = f.img.Type() != vhd.Differencing
+		d.disks[name] = n
+		if err := f.file.Close(); err != nil {
+			return fmt.Errorf("catalog: disk %s: %w", full, err)
+		}
+	}
+	for full := range m.refs {
+		if path.Dir(full) == d.path && !slices.Contains(d.names, path.Base(full)) {
+			m.left(full, errMissing)
+		}
+	}
+	if !d.leave {
+		m.link(d)
+	}
+	return nil
+}
+
+func (m *merger) link(d *vdiDir) {
+	for _, name := range d.names {
+		n := d.disks[name]
+		if n.full {
+			continue
+		}
+		err := m.findParent(d, n)
+		switch {
+		case errors.Is(err, errParentMissing):
+			n.orphan = true
+			m.left(path.Join(d.path, name), err)
+		case err != nil:
+			m.condemn(d, path.Join(d.path, name), err)
+			return
+		}
+	}
+	for _, n := range d.disks {
+		for up, steps := n, 0; up != nil; up, steps = up.parent, steps+1 {
+			if steps > len(d.disks) {
+				m.condemn(d, path.Join(d.path, n.name), vhd.ErrCycle)
+				return
+			}
+			n.orphan = n.orphan || up.orphan
+		}
+	}
+}
+
+// findParent links n to the disk that is its parent. A parent elsewhere, or
+// one with another uuid, is not for us to judge.
+func (m *merger) findParent(d *vdiDir, n *diskNode) error {
+	var other error
+	for _, candidate := range n.ref.Names {
+		full, err := within(m.s.dir, d.path, candidate)
+		if err != nil {
+			return err
+		}
+		if path.Dir(full) != d.path {
+			return fmt.Errorf("parent %q: %w", candidate, ErrOutside)
+		}
+		parent, ok := d.disks[path.Base(full)]
+		if !ok {
+			continue
+		}
+		if parent.uuid == n.ref.UUID {
+			n.parent = parent
+			parent.children = append(parent.children, n)
+			return nil
+		}
+		other = fmt.Errorf("%w: %s", vhd.ErrParentMismatch, candidate)
+	}
+	if other != nil {
+		return other
+	}
+	return fmt.Errorf("%w: %q", errParentMissing, n.ref.Names)
+}

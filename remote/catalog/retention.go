@@ -1,0 +1,159 @@
+package catalog
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/xenbackup/xenbackup/remote"
+)
+
+// Retention says which points of a schedule are kept.
+type Retention struct {
+	ScheduleID string
+	Mode       string // "": points of each mode are counted for themselves
+	Keep       int    // how many of the newest; at least 1
+}
+
+// Fate is what a [Retention] means for one point, and why.
+type Fate struct {
+	Point  *Point
+	Keep   bool
+	Reason string
+}
+
+// Plan tells the fate of every point, in the order given. Points of other
+// schedules are kept: retention counts by schedule and mode, as Xen Orchestra
+// does. A Keep below 1 keeps all: retention never empties a repository.
+func Plan(points []*Point, r Retention) []Fate {
+	fates := make([]Fate, len(points))
+	byMode := map[string][]int{}
+	for i, p := range points {
+		fates[i] = Fate{Point: p, Keep: true, Reason: "another schedule"}
+		if p.Metadata.ScheduleID != r.ScheduleID {
+			continue
+		}
+		fates[i].Reason = "another mode"
+		if r.Mode == "" || r.Mode == p.Metadata.Mode {
+			byMode[p.Metadata.Mode] = append(byMode[p.Metadata.Mode], i)
+		}
+	}
+	for mode, group := range byMode {
+		slices.SortStableFunc(group, func(a, b int) int { return comparePoints(points[b], points[a]) }) // newest first
+		for rank, i := range group {
+			f := &fates[i]
+			f.Keep = rank < r.Keep || r.Keep < 1
+			f.Reason = fmt.Sprintf("number %d of the %s points, counted from the newest; %d are kept", rank+1, mode, r.Keep)
+		}
+	}
+	return fates
+}
+
+// comparePoints orders by time, oldest first.
+func comparePoints(a, b *Point) int {
+	return cmp.Or(cmp.Compare(a.Metadata.Timestamp, b.Metadata.Timestamp), cmp.Compare(a.ID, b.ID))
+}
+
+// Expire deletes the points that r does not keep, the newest of them first, so
+// that what an interruption leaves is an unbroken row; it returns those that it
+// deleted. Of a delta point only the JSON goes: [Session.Merge] then merges and
+// removes disks that nothing refers to any more. Of a full point the archive
+// and its checksum go too, once the removal of the JSON is durable.
+//
+// Points that cannot be read are not counted and not deleted. One that the
+// storage protects (fs.ErrPermission) is passed over with a warning. Any other
+// error ends it.
+func (s *Session) Expire(ctx context.Context, r Retention) ([]*Point, error) {
+	if r.Keep < 1 {
+		return nil, fmt.Errorf("catalog: retention of %d points: %w", r.Keep, errors.ErrUnsupported)
+	}
+	if err := s.check(ctx); err != nil {
+		return nil, err
+	}
+	var points []*Point
+	for p, err := range s.c.Points(ctx, s.vm) {
+		if _, unreadable := errors.AsType[*PointError](err); unreadable {
+			s.c.log.WarnContext(ctx, "unreadable point not counted", "vm", s.vm, "error", err)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		points = append(points, p)
+	}
+	slices.SortStableFunc(points, comparePoints)
+	var expired []*Point
+	for _, f := range slices.Backward(Plan(points, r)) {
+		if f.Keep {
+			continue
+		}
+		err := s.deletePoint(ctx, f.Point)
+		if errors.Is(err, fs.ErrPermission) {
+			s.c.log.WarnContext(ctx, "protected point left", "point", f.Point.ID, "error", err)
+			continue
+		}
+		if err != nil {
+			return expired, err
+		}
+		expired = append(expired, f.Point)
+	}
+	return expired, nil
+}
+
+// Delete deletes one point, as Expire does. An unreadable JSON can be deleted
+// too: whoever names it has decided. A missing point gives fs.ErrNotExist.
+func (s *Session) Delete(ctx context.Context, id string) error {
+	vm, file, err := splitID(id)
+	if err != nil {
+		return err
+	}
+	if vm != s.vm {
+		return fmt.Errorf("catalog: point %s is not of vm %s: %w", id, s.vm, ErrInvalidName)
+	}
+	if err := s.check(ctx); err != nil {
+		return err
+	}
+	name := path.Join(s.dir, file)
+	p, err := s.c.readPoint(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) || ctx.Err() != nil {
+		return err
+	}
+	if err != nil {
+		p = &Point{ID: name}
+	}
+	return s.deletePoint(ctx, p)
+}
+
+// deletePoint makes the point cease to be, durably, and then removes what only
+// it had. After a crash in between, the archive belongs to no point, and
+// [Session.Merge] removes it.
+func (s *Session) deletePoint(ctx context.Context, p *Point) error {
+	if err := s.fsys.Remove(ctx, p.ID); err != nil {
+		return fmt.Errorf("catalog: point %s: %w", p.ID, err)
+	}
+	if err := remote.SyncDir(ctx, s.fsys, s.dir); err != nil {
+		return fmt.Errorf("catalog: point %s: %w", p.ID, err)
+	}
+	if err := s.dropCache(ctx); err != nil {
+		return err
+	}
+	if p.Metadata.Mode != ModeFull {
+		return nil
+	}
+	archive := strings.TrimSuffix(path.Base(p.ID), ".json") + ".xva"
+	if path.Clean(p.Metadata.XVA) != archive {
+		s.c.log.WarnContext(ctx, "archive with an unusual name left", "point", p.ID)
+		return nil
+	}
+	for _, name := range []string{archive, archive + ".checksum"} {
+		if err := s.fsys.Remove(ctx, path.Join(s.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("catalog: point %s: %w", p.ID, err)
+		}
+	}
+	return nil
+}
