@@ -1,0 +1,172 @@
+package xapitest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+)
+
+// Limits of the HTTP server of a real host.
+const (
+	maxHeader  = 1 << 10   // request line and header lines, over TCP
+	maxRPCBody = 300 << 10 // body of a call
+)
+
+var errHeaderTooLarge = errors.New("xapitest: header block too large")
+
+// server is the HTTP server of a host. It is not net/http's because the
+// handlers need what that one rightly refuses: an answer before the body was
+// read, a body that ends with the connection, a second answer after the first.
+type server struct {
+	listener net.Listener
+	handle   func(ctx context.Context, x *exchange)
+	mu       sync.Mutex
+	closed   bool
+	conns    map[net.Conn]struct{}
+	work     sync.WaitGroup
+}
+
+// start accepts connections until close.
+func (s *server) start(ctx context.Context) {
+	s.conns = make(map[net.Conn]struct{})
+	s.work.Go(func() {
+		for {
+			conn, err := s.listener.Accept()
+			if err != nil {
+				return
+			}
+			if s.add(conn) {
+				s.work.Go(func() { s.serve(ctx, conn) })
+			}
+		}
+	})
+}
+
+func (s *server) add(conn net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		_ = conn.Close()
+		return false
+	}
+	s.conns[conn] = struct{}{}
+	return true
+}
+
+// close cuts all connections and waits for their handlers.
+func (s *server) close() {
+	s.mu.Lock()
+	s.closed = true
+	_ = s.listener.Close()
+	for conn := range s.conns {
+		_ = conn.Close()
+	}
+	s.mu.Unlock()
+	s.work.Wait()
+}
+
+// serve answers the requests of one connection, one after the other.
+func (s *server) serve(ctx context.Context, conn net.Conn) {
+	defer func() {
+		_ = conn.Close()
+		s.mu.Lock()
+		delete(s.conns, conn)
+		s.mu.Unlock()
+	}()
+	reader := bufio.NewReaderSize(conn, 64<<10)
+	for {
+		req, err := readHeader(reader)
+		if err != nil {
+			if errors.Is(err, errHeaderTooLarge) {
+				(&exchange{conn: conn}).html(http.StatusRequestHeaderFieldsTooLarge)
+			}
+			return
+		}
+		x := &exchange{conn: conn, body: reader, req: req, keep: req.ProtoAtLeast(1, 1) && !req.Close}
+		s.handle(ctx, x)
+		if !x.keep {
+			return
+		}
+	}
+}
+
+// readHeader reads the header block of the next request, not its body.
+func readHeader(r *bufio.Reader) (*http.Request, error) {
+	var block bytes.Buffer
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return nil, err
+		}
+		block.Write(line)
+		if block.Len() > maxHeader {
+			return nil, errHeaderTooLarge
+		}
+		if len(bytes.TrimRight(line, "\r\n")) == 0 && block.Len() > len(line) {
+			return http.ReadRequest(bufio.NewReader(&block))
+		}
+	}
+}
+
+// exchange is one request and what goes back.
+type exchange struct {
+	conn net.Conn
+	body io.Reader // what follows the header, unlimited
+	req  *http.Request
+	keep bool // another request may follow on the connection
+}
+
+// length returns the Content-Length, or false when there is none, as in a
+// chunked request.
+func (x *exchange) length() (int64, bool) {
+	return x.req.ContentLength, x.req.Header.Get("Content-Length") != "" && len(x.req.TransferEncoding) == 0
+}
+
+// respond writes a complete answer. The version of the reply mirrors the
+// request's.
+func (x *exchange) respond(status int, contentType string, body []byte, header ...string) {
+	minor, connection := 1, "keep-alive"
+	if x.req != nil && !x.req.ProtoAtLeast(1, 1) {
+		minor = 0
+	}
+	if !x.keep {
+		connection = "close"
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "HTTP/1.%d %d %s\r\nconnection: %s\r\ncontent-type: %s\r\ncontent-length: %d\r\n",
+		minor, status, http.StatusText(status), connection, contentType, len(body))
+	for _, line := range header {
+		b.WriteString(line + "\r\n")
+	}
+	b.WriteString("\r\n")
+	b.Write(body)
+	if _, err := x.conn.Write(b.Bytes()); err != nil {
+		x.keep = false
+	}
+}
+
+// html answers with an error page, and closes the connection.
+func (x *exchange) html(status int, header ...string) {
+	x.keep = false
+	page := fmt.Sprintf("<html><body><h1>HTTP %d %s</h1></body></html>", status, http.StatusText(status))
+	x.respond(status, "text/html", []byte(page), append(header, "cache-control: no-cache, no-store")...)
+}
+
+// begin writes the header of an answer whose body ends with the connection.
+func (x *exchange) begin(header ...string) error {
+	x.keep = false
+	var b bytes.Buffer
+	b.WriteString("HTTP/1.1 200 OK\r\nconnection: close\r\ncache-control: no-cache, no-store\r\n")
+	for _, line := range header {
+		b.WriteString(line + "\r\n")
+	}
+	b.WriteString("\r\n")
+	_, err := x.conn.Write(b.Bytes())
+	return err
+}

@@ -1,0 +1,141 @@
+package xapitest
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// The request lines of the transfers, as Calls shows and faults name them.
+const (
+	exportRequest = "GET /export_raw_vdi"
+	importRequest = "PUT /import_raw_vdi"
+)
+
+// errBroken ends a transfer that a scripted fault has cut.
+var errBroken = errors.New("xapitest: connection cut")
+
+// transfer is one upload or download of a disk.
+type transfer struct {
+	pool  *Pool
+	x     *exchange
+	task  string
+	fault *fault
+	moved int64 // bytes of the body so far
+}
+
+// openTransfer authenticates the request and finds its task, or makes one. It
+// answers itself, and returns nil, when that fails.
+func (p *Pool) openTransfer(x *exchange, request string) *transfer {
+	query := x.req.URL.Query()
+	args := make(map[string]string, len(query))
+	for name := range query {
+		if name != "session_id" {
+			args[name] = query.Get(name)
+		}
+	}
+	p.record(request, []any{args})
+	t := &transfer{pool: p, x: x, task: query.Get("task_id")}
+	session, ok := p.httpSession(x.req)
+	if !ok {
+		if t.task != "" {
+			p.completeTask(t.task, "", fail("SESSION_AUTHENTICATION_FAILED"))
+		}
+		x.html(http.StatusUnauthorized, `WWW-Authenticate: Basic realm="`+strings.TrimPrefix(x.req.URL.Path, "/")+`"`)
+		return nil
+	}
+	if t.task == "" {
+		t.task = p.createTask(request, "", session)
+	} else if rec, err := p.db.record("task", t.task); err != nil || rec.str("status") != "pending" {
+		x.html(http.StatusInternalServerError)
+		return nil
+	}
+	t.fault = p.faults.take(request)
+	return t
+}
+
+// httpSession accepts a session in the query or the only cookie, or a name and
+// password.
+func (p *Pool) httpSession(r *http.Request) (session string, ok bool) {
+	session = r.URL.Query().Get("session_id")
+	if session == "" {
+		for part := range strings.FieldsFuncSeq(r.Header.Get("Cookie"), func(c rune) bool { return c == ';' || c == '&' }) {
+			if value, found := strings.CutPrefix(part, "session_id="); found {
+				session = value
+			}
+		}
+	}
+	if session != "" {
+		return session, p.touchSession(session) == nil
+	}
+	user, password, basic := r.BasicAuth()
+	return "", basic && equalSecrets(user, p.Username()) && equalSecrets(password, p.Password())
+}
+
+// run does the work of a transfer in its task: refuse or begin answering first,
+// then move the bytes. The connection is closed before the task completes for a
+// download, as on a host, so that the end of a body proves nothing.
+func (t *transfer) run(ctx context.Context, work func(ctx context.Context) (string, error)) {
+	t.x.keep = false
+	t.pool.runTask(ctx, t.task, func(ctx context.Context) (string, error) {
+		stop := context.AfterFunc(ctx, func() { _ = t.x.conn.SetDeadline(time.Unix(1, 0)) })
+		defer stop()
+		if t.fault != nil && t.fault.hang {
+			return "", t.fault.strike(ctx)
+		}
+		return work(ctx)
+	})
+}
+
+// refuse answers a request that fails before its header with an error page.
+func (t *transfer) refuse(status int, err error) (string, error) {
+	t.x.html(status)
+	return "", err
+}
+
+// allowance returns how many of the next n bytes may still move before the
+// fault breaks the transfer.
+func (t *transfer) allowance(n int64) int64 {
+	if t.fault == nil || !t.fault.breaks {
+		return n
+	}
+	return min(n, max(0, t.fault.after-t.moved))
+}
+
+// breakNow does what the fault says at this point of the body.
+func (t *transfer) breakNow(ctx context.Context) error {
+	t.pool.faults.broke(t.fault)
+	switch t.fault.how {
+	case Reset:
+		if tcp, ok := t.x.conn.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+		}
+	case Stall:
+		t.untilGone(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	case Cut:
+	}
+	_ = t.x.conn.Close()
+	return errBroken
+}
+
+// untilGone waits until the client of a download has left, or ctx ends: the
+// AfterFunc of run lets the read fail. That the client of an upload has left
+// could be seen only by reading on, so there ctx alone ends it.
+func (t *transfer) untilGone(ctx context.Context) {
+	if t.x.req.Method == http.MethodPut {
+		<-ctx.Done()
+		return
+	}
+	var b [1]byte
+	for {
+		if _, err := t.x.conn.Read(b[:]); err != nil {
+			return
+		}
+	}
+}

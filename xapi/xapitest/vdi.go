@@ -1,0 +1,177 @@
+package xapitest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+func (p *Pool) vdiMethods() map[string]*method {
+	return map[string]*method{
+		"VDI.create":        both("args:record", p.vdiCreate),
+		"VDI.destroy":       both("self:ref", p.vdiDestroy),
+		"VDI.snapshot":      both("vdi:ref driver_params:map?", p.vdiSnapshot),
+		"VDI.clone":         both("vdi:ref driver_params:map?", p.vdiClone),
+		"VDI.resize":        both("vdi:ref size:int", p.vdiResize),
+		"VDI.resize_online": both("vdi:ref size:int", p.vdiResize),
+		"SR.scan": both("sr:ref", func(_ context.Context, c *call) (any, error) {
+			_, err := p.db.record("SR", c.str(0))
+			p.scanSR(c.str(0))
+			return nil, err
+		}),
+	}
+}
+
+// vdiCreate rounds the size up to 2 MiB, as the storage drivers for VHD do:
+// callers have to read it again.
+func (p *Pool) vdiCreate(_ context.Context, c *call) (any, error) {
+	values, err := constructorFields("VDI", c.raw(0), "SR virtual_size type sharable read_only other_config")
+	if err != nil {
+		return nil, err
+	}
+	size := values.int("virtual_size")
+	if size <= 0 {
+		return nil, fail("SR_BACKEND_FAILURE_79", "", fmt.Sprintf("VDI Invalid size [opterr=VDI size must be between 1 MB and 2088960 MB, was %d]", size), "")
+	}
+	return p.createDisk(values.str("SR"), size, values)
+}
+
+func (p *Pool) createDisk(sr string, size int64, values record) (string, error) {
+	values["SR"] = sr
+	values["virtual_size"] = int64(blockCount(size)) * blockSize
+	if values.str("type") == "" {
+		values["type"] = "user"
+	}
+	return p.storeDisk(values, "")
+}
+
+// storeDisk makes the file of a new disk, empty or as a copy of a file as it is
+// now, and then its record.
+func (p *Pool) storeDisk(values record, content string) (string, error) {
+	uuid, size, sr := newUUID(), values.int("virtual_size"), values.str("SR")
+	if _, err := p.db.record("SR", sr); err != nil {
+		return "", err
+	}
+	if free := p.freeSpace(sr); free >= 0 && size > free && content == "" {
+		return "", fail("SR_FULL", fmt.Sprint(size), fmt.Sprint(free))
+	}
+	var err error
+	if content == "" {
+		err = p.disks.create(uuid, size)
+	} else {
+		err = p.disks.copy(uuid, content, size)
+	}
+	if err != nil {
+		return "", err
+	}
+	values["uuid"], values["location"], values["managed"] = uuid, uuid, true
+	values["physical_utilisation"] = p.disks.allocated(uuid)
+	values["sm_config"] = put(values.dict("sm_config"), "image-format", "vhd")
+	values["allowed_operations"] = []string{"clone", "copy", "destroy", "resize", "snapshot"}
+	var ref string
+	err = p.db.update(func(tx tx) error {
+		if _, err := tx.record("SR", sr); err != nil {
+			return err
+		}
+		ref = tx.create("VDI", values)
+		return nil
+	})
+	if err != nil {
+		return "", errors.Join(err, p.disks.remove(uuid))
+	}
+	p.accountSR(sr)
+	return ref, nil
+}
+
+func (p *Pool) vdiDestroy(ctx context.Context, c *call) (any, error) {
+	ref := c.str(0)
+	return nil, p.during(ctx, c, "VDI", ref, "destroy", func() error {
+		var vdi record
+		err := p.db.update(func(tx tx) (err error) {
+			if vdi, err = tx.record("VDI", ref); err != nil {
+				return err
+			}
+			if err := tx.attachable(ref, readWrite, "destroy"); err != nil {
+				return err
+			}
+			for _, vbd := range vdi.set("VBDs") {
+				_ = tx.destroy("VBD", vbd) // it exists
+			}
+			return tx.destroy("VDI", ref)
+		})
+		if err != nil {
+			return err
+		}
+		p.accountSR(vdi.str("SR"))
+		return p.disks.remove(vdi.str("uuid"))
+	})
+}
+
+// vdiSnapshot freezes one disk.
+func (p *Pool) vdiSnapshot(ctx context.Context, c *call) (ref any, err error) {
+	err = p.during(ctx, c, "VDI", c.str(0), "snapshot", func() error {
+		ref, err = p.duplicateDisk(c.str(0), true)
+		return err
+	})
+	return ref, err
+}
+
+// vdiClone makes a disk of its own from one that nobody writes.
+func (p *Pool) vdiClone(ctx context.Context, c *call) (ref any, err error) {
+	err = p.during(ctx, c, "VDI", c.str(0), "clone", func() error {
+		if err := p.db.update(func(tx tx) error { return tx.attachable(c.str(0), readOnly, "clone") }); err != nil {
+			return err
+		}
+		ref, err = p.duplicateDisk(c.str(0), false)
+		return err
+	})
+	return ref, err
+}
+
+// duplicateDisk copies content and record of a disk as they are now.
+func (p *Pool) duplicateDisk(ref string, snapshot bool) (string, error) {
+	vdi, err := p.db.record("VDI", ref)
+	if err != nil {
+		return "", err
+	}
+	values := record{"snapshot_time": epoch}
+	for _, name := range []string{
+		"name_label", "name_description", "SR", "virtual_size", "type", "sharable", "read_only",
+		"other_config", "xenstore_data", "sm_config", "tags", "on_boot",
+	} {
+		values[name] = vdi[name]
+	}
+	if snapshot {
+		values["is_a_snapshot"], values["snapshot_of"], values["snapshot_time"] = true, ref, now()
+	}
+	return p.storeDisk(values, p.disks.path(vdi.str("uuid")))
+}
+
+// vdiResize grows a disk; storage drivers cannot shrink one.
+func (p *Pool) vdiResize(ctx context.Context, c *call) (any, error) {
+	ref, size := c.str(0), int64(blockCount(c.int(1)))*blockSize
+	return nil, p.during(ctx, c, "VDI", ref, "resize", func() error {
+		vdi, err := p.db.record("VDI", ref)
+		if err != nil {
+			return err
+		}
+		grow := size - vdi.int("virtual_size")
+		if grow < 0 {
+			return fail("SR_BACKEND_FAILURE_79", "", "VDI Invalid size [opterr=shrinking not allowed]", "")
+		}
+		if free := p.freeSpace(vdi.str("SR")); free >= 0 && grow > free {
+			return fail("SR_FULL", fmt.Sprint(size), fmt.Sprint(free))
+		}
+		if err := p.disks.resize(vdi.str("uuid"), size); err != nil {
+			return err
+		}
+		defer p.accountSR(vdi.str("SR"))
+		return p.db.set("VDI", ref, record{"virtual_size": size})
+	})
+}
+
+// thick says whether a repository reserves the whole size of a disk.
+func thick(srType string) bool {
+	return slices.Contains([]string{"lvm", "lvmoiscsi", "lvmohba"}, srType)
+}
