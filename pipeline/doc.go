@@ -1,1 +1,2 @@
 // Package pipeline runs backup jobs.
+package pipeline

@@ -1,0 +1,31 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/xenbackup/xenbackup/xapi"
+)
+
+// Pool is what a run needs of a pool; an [xapi.Client] has it.
+type Pool interface {
+	// Call calls a method and decodes its result, unless result is nil.
+	Call(ctx context.Context, method string, result any, args ...any) error
+
+	// CallAsync calls a method that takes long as a task, which is cancelled when
+	// ctx ends.
+	CallAsync(ctx context.Context, method string, result any, args ...any) error
+
+	// ExportVDI opens the content of a disk.
+	ExportVDI(ctx context.Context, vdi xapi.Ref[xapi.VDI], opts *xapi.ExportVDIOptions) (*xapi.Download, error)
+
+	// ImportVDI writes length bytes of body as the content of a disk.
+	ImportVDI(ctx context.Context, vdi xapi.Ref[xapi.VDI], length int64, body io.Reader, opts *xapi.ImportVDIOptions) error
+}
+
+var _ Pool = (*xapi.Client)(nil)
+
+// isGone says that err is the pool's answer for an object that does not exist
+// any more.
+func isGone(err error) bool { return errors.Is(err, xapi.ErrHandleInvalid) }

@@ -1,0 +1,257 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/xenbackup/xenbackup/pipeline/task"
+	"github.com/xenbackup/xenbackup/remote/catalog"
+	"github.com/xenbackup/xenbackup/vhd/disk"
+	"github.com/xenbackup/xenbackup/xapi"
+)
+
+// RunnerOptions says what a [Runner] works with.
+type RunnerOptions struct {
+	// Pools are the pools in which VMs are looked for. The key names a pool in
+	// limits and in what the run says; it must stay the same between runners that
+	// share a Limiter.
+	Pools map[string]Pool
+
+	// Remotes returns the catalog of a repository that a job names. It is called
+	// once per run and repository; the catalog stays the caller's to close, and
+	// may be the same each time. Jobs without repositories need none.
+	Remotes func(ctx context.Context, id string) (*catalog.Catalog, error)
+
+	// Limiter bounds the work on pools, over all jobs that share it. nil is a
+	// LocalLimiter of the runner's own, with DefaultLimits.
+	Limiter Limiter
+
+	// Budget bounds the memory of all transfers. nil is one of the runner's own,
+	// of the default size.
+	Budget *disk.Budget
+
+	// Logger hears of the start and the end of runs. nil discards.
+	Logger *slog.Logger
+
+	// Observer hears of all that happens in all runs. It may be nil.
+	Observer task.Observer
+}
+
+// Runner runs jobs. It may run several at the same time; a VM is in one of them
+// at a time, the others wait for it.
+type Runner struct {
+	opts RunnerOptions
+	vms  *LocalLimiter // one slot per VM
+}
+
+// NewRunner returns a runner. The options are copied; at least one pool is needed.
+func NewRunner(opts *RunnerOptions) (*Runner, error) {
+	if opts == nil || len(opts.Pools) == 0 {
+		return nil, errors.New("pipeline: runner without a pool")
+	}
+	r := &Runner{opts: *opts, vms: NewLimiter(Limits{VM: 1})}
+	r.opts.Pools = maps.Clone(opts.Pools)
+	if r.opts.Limiter == nil {
+		r.opts.Limiter = NewLimiter(DefaultLimits())
+	}
+	if r.opts.Budget == nil {
+		r.opts.Budget = disk.NewBudget(0)
+	}
+	if r.opts.Logger == nil {
+		r.opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	return r, nil
+}
+
+// RunOptions says how a job is run this time. nil is fine.
+type RunOptions struct {
+	ScheduleID string   // whose settings and retention count
+	VMs        []string // uuids: only these of the job's VMs; empty for all
+	ForceFull  bool     // a full backup, whatever there is to continue
+}
+
+// Run runs a job to its end and returns the story of it, which is there even if
+// the job was refused. The error is nil if, and only if, the run's status is
+// success: else it is what stood in the way, that of every VM and target that
+// failed included.
+//
+// The VMs are backed up as many at a time as the job's concurrency says. One
+// that fails does not stop the others. When ctx ends, what is under way is
+// cancelled and undone, and Run returns after that.
+func (r *Runner) Run(ctx context.Context, job *Job, opts *RunOptions) (*task.Run, error) {
+	if opts == nil {
+		opts = &RunOptions{}
+	}
+	data := map[string]any{"mode": job.Mode}
+	settings, err := job.Resolve("", opts.ScheduleID)
+	if err == nil {
+		data["reportWhen"] = settings.ReportWhen
+	}
+	run := task.NewRun(task.Job{ID: job.ID, Name: job.Name, ScheduleID: opts.ScheduleID}, data, r.opts.Observer)
+	log := r.opts.Logger.With("job", job.ID, "run", run.ID())
+	log.InfoContext(ctx, "run started", "schedule", opts.ScheduleID)
+	err = errors.Join(job.Validate(), err)
+	if err == nil {
+		err = r.run(ctx, job, opts, settings, run)
+	}
+	run.Fail(err) // nil is success, as far as the VMs succeeded
+	log.InfoContext(ctx, "run ended", "status", string(run.Status()))
+	return run, run.Err()
+}
+
+func (r *Runner) run(ctx context.Context, job *Job, opts *RunOptions, settings Settings, run *task.Run) error {
+	vms, err := selectVMs(job, opts)
+	if err != nil {
+		return err
+	}
+	run.Info("vms", map[string]any{"vms": vms})
+	for _, key := range settings.NotHonoured {
+		run.Warning("setting not supported, and passed over", map[string]any{"setting": key})
+	}
+	remotes, err := r.openRemotes(ctx, job, run)
+	if err != nil {
+		return err
+	}
+	concurrency := NewLimiter(Limits{VM: settings.Concurrency})
+	var wg sync.WaitGroup
+	for _, uuid := range vms {
+		// The slot is taken here, one after the other: VMs start in the job's order.
+		slot, release, err := concurrency.Acquire(ctx, Key{Op: OpVM})
+		if err != nil {
+			break // cancelled: the others never start
+		}
+		wg.Go(func() {
+			defer release()
+			r.backUpVM(slot, job, opts, uuid, remotes, run)
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// selectVMs returns the uuids of the VMs to back up.
+func selectVMs(job *Job, opts *RunOptions) ([]string, error) {
+	vms, err := job.VMIDs()
+	if err != nil {
+		return nil, err
+	}
+	if len(opts.VMs) > 0 {
+		vms = slices.DeleteFunc(vms, func(id string) bool { return !slices.Contains(opts.VMs, id) })
+	}
+	if len(vms) == 0 {
+		return nil, &task.SkipError{Reason: task.ReasonNoVMs}
+	}
+	return vms, nil
+}
+
+// namedCatalog is a repository of the job.
+type namedCatalog struct {
+	id      string
+	catalog *catalog.Catalog
+}
+
+// openRemotes opens the repositories of the job. One that cannot be opened has a
+// task that says so, and the others go on.
+func (r *Runner) openRemotes(ctx context.Context, job *Job, run *task.Run) ([]namedCatalog, error) {
+	ids, err := job.RemoteIDs()
+	if err != nil {
+		return nil, err
+	}
+	if len(ids) > 0 && r.opts.Remotes == nil {
+		return nil, errors.New("pipeline: the job has repositories, the runner knows none")
+	}
+	var open []namedCatalog
+	for _, id := range ids {
+		c, err := r.opts.Remotes(ctx, id)
+		if err == nil && c == nil {
+			err = errors.New("pipeline: unknown repository")
+		}
+		if err != nil {
+			run.Start("get remote adapter", map[string]any{"type": "remote", "id": id}).Fail(fmt.Errorf("repository %s: %w", id, err))
+			continue
+		}
+		open = append(open, namedCatalog{id, c})
+	}
+	if len(ids) > 0 && len(open) == 0 {
+		return nil, ErrNoTarget
+	}
+	return open, nil
+}
+
+// backUpVM finds a VM, waits until no other job has it, and backs it up.
+func (r *Runner) backUpVM(ctx context.Context, job *Job, opts *RunOptions, uuid string, remotes []namedCatalog, run *task.Run) {
+	data := map[string]any{"type": "VM", "id": uuid}
+	pool, ref, err := r.findVM(ctx, uuid)
+	if err == nil {
+		var name string
+		if err = r.opts.Pools[pool].Call(ctx, "VM.get_name_label", &name, ref); err == nil {
+			data["name_label"] = name
+		}
+	}
+	tk := run.Start("backup VM", data)
+	if err != nil {
+		tk.Fail(coded(err))
+		return
+	}
+	slot, release, err := r.vms.Acquire(ctx, Key{Pool: uuid, Op: OpVM})
+	if err != nil {
+		tk.Fail(err)
+		return
+	}
+	defer release()
+	v := &vmRun{
+		job: job, schedule: opts.ScheduleID, force: opts.ForceFull,
+		poolID: pool, pool: r.opts.Pools[pool], ref: ref,
+		limiter: r.opts.Limiter, budget: r.opts.Budget, task: tk,
+	}
+	if err = v.configure(uuid, remotes); err == nil {
+		err = v.run(slot)
+	}
+	tk.Fail(coded(err)) // nil is success, as far as the targets succeeded
+}
+
+// configure resolves the settings of the VM and picks the targets that keep
+// anything of it.
+func (v *vmRun) configure(uuid string, remotes []namedCatalog) (err error) {
+	if v.settings, err = v.job.Resolve("", v.schedule, uuid); err != nil {
+		return err
+	}
+	for _, remote := range remotes {
+		own, err := v.job.Resolve("", v.schedule, uuid, remote.id)
+		if err != nil {
+			return err
+		}
+		if own.ExportRetention > 0 {
+			v.targets = append(v.targets, &target{id: remote.id, catalog: remote.catalog, settings: own})
+		}
+	}
+	if len(v.targets) == 0 && v.settings.SnapshotRetention == 0 {
+		return &SettingError{
+			Key: "exportRetention", Value: "0",
+			Reason: "nothing would be kept: neither in a repository nor, by snapshotRetention, on the pool",
+		}
+	}
+	return nil
+}
+
+// findVM looks for a VM in all pools. A pool that cannot be asked counts only if
+// no other has the VM.
+func (r *Runner) findVM(ctx context.Context, uuid string) (pool string, ref xapi.Ref[xapi.VM], err error) {
+	var errs []error
+	for _, id := range slices.Sorted(maps.Keys(r.opts.Pools)) {
+		ref, err := xapi.ByUUID[xapi.VM](ctx, r.opts.Pools[id], uuid)
+		if err == nil {
+			return id, ref, nil
+		}
+		errs = append(errs, fmt.Errorf("pool %s: %w", id, err))
+	}
+	return "", "", fmt.Errorf("pipeline: vm %s: %w", uuid, errors.Join(errs...))
+}

@@ -1,0 +1,189 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/xenbackup/xenbackup/pipeline/task"
+	"github.com/xenbackup/xenbackup/remote/catalog"
+)
+
+// ErrNoTarget ends the backup of a VM all of whose targets have failed; why they
+// did is in their own tasks.
+var ErrNoTarget = errors.New("pipeline: no target left")
+
+// target is a repository in the run of one VM. One that fails is dropped: its
+// tasks say why, and the others go on.
+type target struct {
+	id       string
+	settings Settings
+	catalog  *catalog.Catalog
+
+	session  *catalog.Session
+	point    *catalog.PointWriter
+	export   *task.Task // nil until the export begins
+	transfer *task.Task
+
+	mu      sync.Mutex
+	err     error // why it was dropped
+	written int64 // bytes of blocks
+	planned int64 // bytes of the blocks of the disks begun so far
+}
+
+// open locks the VM on the target and cleans up after earlier runs.
+func (t *target) open(ctx context.Context, vm string, parent *task.Task) {
+	tk := parent.Start("clean-vm", map[string]any{"id": t.id})
+	session, err := t.catalog.LockVM(ctx, vm)
+	if err != nil {
+		tk.Fail(coded(err))
+		t.drop(err)
+		return
+	}
+	t.session = session
+	t.clean(ctx, tk)
+}
+
+// clean merges what has expired and removes what belongs to nothing. A failure
+// costs space, not backups: it is the task's alone.
+func (t *target) clean(ctx context.Context, tk *task.Task) {
+	report, err := t.session.Merge(ctx, mergeOptions(tk))
+	if err != nil {
+		tk.Fail(coded(err))
+		return
+	}
+	tk.Succeed(reportMerge(tk, report))
+}
+
+// drop takes the target out of the run. The first reason counts.
+func (t *target) drop(err error) {
+	t.mu.Lock()
+	if t.err == nil {
+		t.err = err
+	}
+	t.mu.Unlock()
+	if t.transfer != nil {
+		t.transfer.Fail(coded(err))
+	}
+}
+
+// dropped returns why the target was dropped, or nil.
+func (t *target) dropped() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err
+}
+
+// progress adds to the bytes planned and written, and tells the transfer's task.
+func (t *target) progress(planned, written int64) {
+	t.mu.Lock()
+	t.planned += planned
+	t.written += written
+	planned, written = t.planned, t.written
+	t.mu.Unlock()
+	t.transfer.Progress(written, planned)
+}
+
+// begin starts the target's tasks and its point.
+func (t *target) begin(ctx context.Context, parent *task.Task, spec catalog.PointSpec, isFull bool) {
+	t.export = parent.Start("export", map[string]any{"type": "remote", "id": t.id, "isFull": isFull})
+	t.transfer = t.export.Start("transfer", nil)
+	if t.settings.DeleteFirst {
+		if err := t.expire(ctx, spec.ScheduleID, t.settings.ExportRetention-1); err != nil {
+			t.drop(err)
+			return
+		}
+	}
+	point, err := t.session.NewPoint(ctx, spec)
+	if err != nil {
+		t.drop(err)
+		return
+	}
+	t.point = point
+}
+
+// commit makes the point a restore point.
+func (t *target) commit(ctx context.Context, m catalog.Metadata) {
+	point, err := t.point.Commit(ctx, m)
+	if err != nil {
+		t.drop(err)
+		return
+	}
+	t.transfer.Succeed(map[string]any{"size": point.Metadata.Size})
+}
+
+// finish expires points and cleans up after them, once the new one is safe.
+func (t *target) finish(ctx context.Context, schedule string) {
+	err := t.expire(ctx, schedule, t.settings.ExportRetention)
+	if err == nil {
+		t.clean(ctx, t.export.Start("clean-vm", nil))
+	}
+	t.export.Fail(coded(err))
+}
+
+// expire deletes the points of the schedule that retention does not keep, at
+// most as many as may be merged in one run. Keeping none is not possible.
+func (t *target) expire(ctx context.Context, schedule string, keep int) error {
+	if keep < 1 {
+		return nil
+	}
+	retention := catalog.Retention{ScheduleID: schedule, Mode: catalog.ModeDelta, Keep: keep}
+	most := t.settings.MaxMergedDeltasPerRun
+	if most == math.MaxInt {
+		_, err := t.session.Expire(ctx, retention)
+		return err
+	}
+	var points []*catalog.Point
+	for p, err := range t.catalog.Points(ctx, t.session.VM()) {
+		var unreadable *catalog.PointError
+		if errors.As(err, &unreadable) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		points = append(points, p)
+	}
+	var old []*catalog.Point
+	for _, fate := range catalog.Plan(points, retention) {
+		if !fate.Keep && len(old) < most {
+			old = append(old, fate.Point)
+		}
+	}
+	for _, p := range slices.Backward(old) { // an interruption leaves an unbroken row
+		if err := t.session.Delete(ctx, p.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close ends whatever is open: a point that was not committed is removed, tasks
+// that did not end fail with cause, and the lock is released.
+func (t *target) close(ctx context.Context, cause error) error {
+	var errs []error
+	if t.point != nil {
+		errs = append(errs, t.point.Abort(ctx)) // nothing after a commit
+	}
+	if t.export != nil {
+		failure := cause
+		if err := t.dropped(); err != nil {
+			failure = err
+		}
+		if failure == nil {
+			failure = errors.New("pipeline: the export was not finished")
+		}
+		t.transfer.Fail(coded(failure))
+		t.export.Fail(coded(failure))
+	}
+	if t.session != nil {
+		errs = append(errs, t.session.Close(ctx))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("target %s: %w", t.id, err)
+	}
+	return nil
+}

@@ -1,0 +1,356 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/xenbackup/xenbackup/pipeline/task"
+	"github.com/xenbackup/xenbackup/remote/catalog"
+	"github.com/xenbackup/xenbackup/vhd/disk"
+	"github.com/xenbackup/xenbackup/xapi"
+)
+
+var (
+	// ErrMigrating is returned for a VM that is on its way to another host.
+	ErrMigrating = errors.New("pipeline: the VM is being migrated")
+
+	// ErrOwnReplica is returned for a VM that is a replica made by the same job:
+	// to back it up would be to copy copies.
+	ErrOwnReplica = errors.New("pipeline: the VM is a replica made by this job")
+)
+
+// cleanupTimeout bounds what is done after the run's context has ended.
+const cleanupTimeout = 2 * time.Minute
+
+// vmRun is the backup of one VM in one run of a job.
+type vmRun struct {
+	job      *Job
+	schedule string
+	force    bool // full, whatever the bases
+	settings Settings
+	poolID   string
+	pool     Pool
+	ref      xapi.Ref[xapi.VM]
+	limiter  Limiter
+	budget   *disk.Budget
+	task     *task.Task
+	targets  []*target
+
+	vm       *xapi.VM // before the run touched it
+	live     []liveDisk
+	excluded []xapi.Ref[xapi.VDI] // disks that are not to be backed up
+}
+
+// alive returns the targets that have not failed.
+func (v *vmRun) alive() []*target {
+	return slices.DeleteFunc(slices.Clone(v.targets), func(t *target) bool { return t.dropped() != nil })
+}
+
+// eachTarget runs f for every target that is left, at the same time.
+func (v *vmRun) eachTarget(f func(t *target)) {
+	var wg sync.WaitGroup
+	for _, t := range v.alive() {
+		wg.Go(func() { f(t) })
+	}
+	wg.Wait()
+}
+
+// requireTarget returns ErrNoTarget when the job has targets and none is left.
+func (v *vmRun) requireTarget() error {
+	if len(v.targets) > 0 && len(v.alive()) == 0 {
+		return ErrNoTarget
+	}
+	return nil
+}
+
+// run backs the VM up. Whatever it began is undone when it fails, also after ctx
+// has ended: the locks are released, points that were not committed are gone,
+// the VM can migrate again, and the new snapshot is destroyed, while the one
+// that is the base of the next delta stays.
+func (v *vmRun) run(ctx context.Context) (err error) {
+	if err := v.guard(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+		defer cancel()
+		err = errors.Join(err, v.closeTargets(cleanup, err))
+	}()
+	v.eachTarget(func(t *target) { t.open(ctx, v.vm.UUID, v.task) })
+	if err := v.requireTarget(); err != nil {
+		return v.causeOr(ctx, err)
+	}
+	unblock, err := blockMigration(ctx, v.pool, v.ref)
+	defer func() {
+		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+		defer cancel()
+		err = errors.Join(err, unblock(cleanup))
+	}()
+	if err != nil {
+		return err
+	}
+	return v.backUp(ctx)
+}
+
+// causeOr prefers the reason why ctx ended: a target that failed for that alone
+// has not failed by itself.
+func (v *vmRun) causeOr(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// guard reads the VM and refuses one that must not be backed up now.
+func (v *vmRun) guard(ctx context.Context) error {
+	vm, err := xapi.Get(ctx, v.pool, v.ref)
+	if err != nil {
+		return err
+	}
+	v.vm = vm
+	if _, blocked := vm.BlockedOperations["start"]; blocked && vm.OtherConfig[keyJob] == v.job.ID {
+		return ErrOwnReplica
+	}
+	for _, op := range vm.CurrentOperations {
+		if slices.Contains(migrationOps(), op) {
+			return ErrMigrating
+		}
+	}
+	disks, err := newPoolView(v.pool).disksOf(ctx, vm)
+	if err != nil {
+		return err
+	}
+	for _, d := range disks {
+		if isExcluded(d.vdi) {
+			v.excluded = append(v.excluded, d.ref)
+		} else {
+			v.live = append(v.live, d)
+		}
+	}
+	if len(v.live) == 0 {
+		return &task.SkipError{Reason: task.ReasonNoDisks}
+	}
+	return nil
+}
+
+// backUp is what happens while the targets are locked and migration is blocked.
+func (v *vmRun) backUp(ctx context.Context) error {
+	gens, err := v.tidy(ctx)
+	if err != nil {
+		return err
+	}
+	force, err := v.adopt(ctx, gens)
+	if err != nil {
+		return err
+	}
+	if v.force {
+		force = "a full backup was asked for"
+	}
+	choice, err := chooseBase(ctx, v, gens, v.settings.FullInterval, force)
+	if err != nil {
+		return err
+	}
+	if err := v.requireTarget(); err != nil {
+		return v.causeOr(ctx, err)
+	}
+	if choice.reason != "" && len(v.targets) > 0 {
+		v.task.Info("full backup", map[string]any{"reason": choice.reason})
+	}
+	gens = v.removeUnused(ctx, gens)
+
+	snap, err := v.snapshot(ctx, gens, choice)
+	if err != nil {
+		return v.causeOr(ctx, err)
+	}
+	if len(v.targets) > 0 {
+		if err := v.toTargets(ctx, snap, choice); err != nil {
+			return errors.Join(v.causeOr(ctx, err), v.discard(ctx, snap.ref))
+		}
+	}
+	return v.settle(ctx, append(gens, snap.generation(v.schedule)), choice)
+}
+
+// tidy undoes what a run that was killed may have left on the VM, and returns
+// what earlier runs left on purpose.
+func (v *vmRun) tidy(ctx context.Context) ([]*generation, error) {
+	if err := v.sweepTemp(ctx); err != nil {
+		return nil, fmt.Errorf("remove the snapshot of an interrupted run: %w", err)
+	}
+	gens, err := newPoolView(v.pool).generations(ctx, v.job.ID, v.vm, v.live)
+	if err != nil {
+		return nil, err
+	}
+	if err := untag(ctx, v.pool, "VM", v.ref, v.vm.OtherConfig); err != nil {
+		return nil, fmt.Errorf("reset other_config: %w", err)
+	}
+	for _, d := range v.live {
+		if err := untag(ctx, v.pool, "VDI", d.ref, d.vdi.OtherConfig); err != nil {
+			return nil, fmt.Errorf("reset other_config of disk %s: %w", d.vdi.UUID, err)
+		}
+	}
+	return gens, nil
+}
+
+// removeUnused destroys snapshots that neither retention nor the next delta
+// needs, and returns the others. One that resists costs space, not the backup.
+func (v *vmRun) removeUnused(ctx context.Context, gens []*generation) []*generation {
+	kept := slices.Clone(gens)
+	for _, g := range expendable(gens, v.snapshotRetention) {
+		if err := removeGeneration(ctx, v.pool, g); err != nil {
+			if ctx.Err() == nil {
+				v.task.Warning("snapshot not removed", map[string]any{"datetime": g.datetime, "error": err.Error()})
+			}
+			continue
+		}
+		kept = slices.DeleteFunc(kept, func(k *generation) bool { return k == g })
+	}
+	return kept
+}
+
+// snapshotRetention returns how many snapshots of a schedule of the job are kept.
+func (v *vmRun) snapshotRetention(schedule string) int {
+	settings, err := v.job.Resolve("", schedule, v.vm.UUID)
+	if err != nil {
+		return v.settings.SnapshotRetention // of the run's own schedule, which was valid
+	}
+	return settings.SnapshotRetention
+}
+
+// snapshot takes the snapshot of the run and makes it the job's own. When it
+// fails there is none.
+func (v *vmRun) snapshot(ctx context.Context, gens []*generation, choice *baseChoice) (snap *snapshot, err error) {
+	tk := v.task.Start("snapshot", nil)
+	defer func() {
+		if err != nil {
+			tk.Fail(coded(v.causeOr(ctx, err)))
+			return
+		}
+		tk.Succeed(snap.vm.UUID)
+	}()
+	ref, err := v.takeSnapshot(ctx)
+	if err != nil {
+		return nil, errors.Join(err, v.discard(ctx, ""))
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, v.discard(ctx, ref))
+		}
+	}()
+	if snap, err = v.describeSnapshot(ctx, ref); err != nil {
+		return nil, err
+	}
+	if snap.at, err = v.pointTime(ctx, gens); err != nil {
+		return nil, err
+	}
+	for _, d := range snap.disks {
+		if d.source == nil {
+			continue
+		}
+		d.base = choice.disks[d.vdi.SnapshotOf]
+	}
+	if err := v.destroyExcluded(ctx, snap); err != nil {
+		return nil, err
+	}
+	return snap, v.tagSnapshot(ctx, snap)
+}
+
+// pointTime returns the time of the new point, to the second: now, unless
+// something is as late already. It names the files and dates the snapshot, and
+// both must grow from run to run.
+func (v *vmRun) pointTime(ctx context.Context, gens []*generation) (time.Time, error) {
+	at := time.Now().UTC().Truncate(time.Second)
+	after := func(t time.Time) {
+		if next := t.UTC().Truncate(time.Second).Add(time.Second); next.After(at) {
+			at = next
+		}
+	}
+	for _, g := range gens {
+		if t, err := time.Parse(datetimeLayout, g.datetime); err == nil {
+			after(t)
+		}
+	}
+	for _, t := range v.alive() {
+		latest, err := t.session.Latest(ctx)
+		if err != nil {
+			t.drop(err)
+			continue
+		}
+		after(latest)
+	}
+	return at, v.requireTarget()
+}
+
+// discard destroys the snapshot of a run that failed, also after ctx has ended.
+// Without a ref it looks for one that was made although the call failed.
+func (v *vmRun) discard(ctx context.Context, ref xapi.Ref[xapi.VM]) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	var err error
+	if ref.IsNull() {
+		err = v.sweepTemp(ctx)
+	} else {
+		err = destroySnapshot(ctx, v.pool, ref, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("destroy the snapshot of the run: %w", err)
+	}
+	return nil
+}
+
+// toTargets moves the snapshot to the targets and commits. After an error no
+// target has the point.
+func (v *vmRun) toTargets(ctx context.Context, snap *snapshot, choice *baseChoice) error {
+	spec := catalog.PointSpec{JobID: v.job.ID, ScheduleID: v.schedule, Mode: catalog.ModeDelta, Time: snap.at}
+	v.eachTarget(func(t *target) { t.begin(ctx, v.task, spec, choice.isFull(v.live)) })
+	if err := v.requireTarget(); err != nil {
+		return err
+	}
+	records, err := v.readRecords(ctx, snap)
+	if err != nil {
+		return err
+	}
+	if err := v.exportDisks(ctx, snap); err != nil {
+		return err
+	}
+	v.eachTarget(func(t *target) {
+		m, err := records.metadata(snap)
+		if err != nil {
+			t.drop(err)
+			return
+		}
+		t.commit(ctx, m)
+	})
+	return v.requireTarget()
+}
+
+// settle does what waits until the new point is safe: the snapshot becomes the
+// base of the next delta, retention removes points and snapshots, and what has
+// expired is merged. It marks the snapshot also when the run was cancelled after
+// the commit, else the next run would not know what the targets have; should
+// that fail, the snapshot stays, and the next run adopts it.
+func (v *vmRun) settle(ctx context.Context, gens []*generation, choice *baseChoice) error {
+	marking, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	if err := v.markExported(marking, gens[len(gens)-1], choice.nextChainLength(v.live)); err != nil {
+		return fmt.Errorf("mark the snapshot as exported: %w", err)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	v.removeUnused(ctx, gens)
+	v.eachTarget(func(t *target) { t.finish(ctx, v.schedule) })
+	return nil
+}
+
+// closeTargets ends what the targets have open.
+func (v *vmRun) closeTargets(ctx context.Context, cause error) error {
+	var errs []error
+	for _, t := range v.targets {
+		errs = append(errs, t.close(ctx, cause))
+	}
+	return errors.Join(errs...)
+}
