@@ -91,6 +91,8 @@ var (
 var (
 	// ErrUnreachable: no connection could be made. The network's own error is wrapped beside it.
 	ErrUnreachable = errors.New("host unreachable")
+	// ErrConnectionLost: the connection broke before the answer was complete. Whether the call was done is unknown.
+	ErrConnectionLost = errors.New("connection lost")
 	// ErrProtocol: something answered, but not the pool's API: another status, HTML, broken or oversized JSON.
 	ErrProtocol = errors.New("unexpected answer")
 	// ErrRequestTooLarge: the request exceeds the 300 KiB that pools accept; nothing was sent.

@@ -1,0 +1,123 @@
+package xapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// eventWait is how long one event.from may hang before the pool answers with nothing.
+const eventWait = 30 * time.Second
+
+// taskWatch looks at one task until it is settled.
+type taskWatch struct {
+	client *Client
+	task   Ref[Task]
+	token  string // of the event stream
+	poll   bool   // the pool refused events
+}
+
+// await returns the record of a task that is no longer pending. A pool that cannot be reached is tried again until it has been
+// silent for Options.StallTimeout: a task of hours must not be lost to a second of network trouble.
+func (c *Client) await(ctx context.Context, task Ref[Task]) (*Task, error) {
+	watch := &taskWatch{client: c, task: task}
+	heard := time.Now()
+	for {
+		record, err := watch.look(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("xapi: task: %w", context.Cause(ctx))
+		case err == nil && settled(record):
+			return record, nil
+		case err == nil:
+			heard = time.Now()
+			continue
+		case !passing(err) || time.Since(heard) > c.opts.StallTimeout:
+			return nil, fmt.Errorf("wait for task: %w", err)
+		}
+		if err := pause(ctx, c.opts.PollInterval); err != nil {
+			return nil, fmt.Errorf("xapi: task: %w", err)
+		}
+	}
+}
+
+func settled(t *Task) bool {
+	return t.Status == "success" || t.Status == "failure" || t.Status == "cancelled"
+}
+
+// passing reports whether an error of a getter says something about the moment only.
+func passing(err error) bool {
+	for _, kind := range []error{
+		ErrUnreachable, ErrConnectionLost, ErrProtocol, ErrStalled, ErrHostStillBooting, ErrCannotContactHost, ErrTooBusy, ErrTooManyPendingTasks,
+	} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// look returns the task's record once it may have changed. Looks are spaced by the pool, which holds event.from back until there
+// is news, or else by PollInterval.
+func (w *taskWatch) look(ctx context.Context) (*Task, error) {
+	if !w.poll {
+		record, err := w.news(ctx)
+		var refused *Error
+		if record != nil || err != nil && !errors.As(err, &refused) {
+			return record, err
+		}
+		w.poll = err != nil
+		if ctx.Err() == nil && !w.poll {
+			if err := pause(ctx, w.client.opts.PollInterval); err != nil {
+				return nil, err
+			}
+		}
+	} else if err := pause(ctx, w.client.opts.PollInterval); err != nil {
+		return nil, err
+	}
+	return Get(ctx, w.client, w.task)
+}
+
+// news waits for an event of the task and returns its record; nil when there was none in time.
+func (w *taskWatch) news(ctx context.Context) (*Task, error) {
+	wait := min(eventWait, w.client.opts.StallTimeout/2)
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*wait, ErrStalled)
+	defer cancel()
+	var batch struct {
+		Token  string `json:"token"`
+		Events []struct {
+			Ref      Ref[Task]       `json:"ref"`
+			Snapshot json.RawMessage `json:"snapshot"`
+		} `json:"events"`
+	}
+	// Older servers insist on a number with a fraction.
+	seconds := wait.Round(100*time.Millisecond).Seconds() + 0.05
+	if err := w.client.Call(ctx, "event.from", &batch, []string{"task/" + string(w.task)}, w.token, seconds); err != nil {
+		return nil, err
+	}
+	w.token = batch.Token
+	for _, event := range batch.Events {
+		if event.Ref != w.task || len(event.Snapshot) == 0 {
+			continue
+		}
+		record := new(Task)
+		if err := json.Unmarshal(event.Snapshot, record); err != nil {
+			return nil, hostError(w.client.Host(), ErrProtocol, err)
+		}
+		return record, nil
+	}
+	return nil, nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}

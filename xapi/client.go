@@ -1,0 +1,95 @@
+package xapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+)
+
+// A Client is a login to one pool. It is safe for concurrent use; calls do not wait for each other. It logs in again, once for all
+// callers, when the pool has dropped the session, and follows the pool to its master.
+type Client struct {
+	opts      Options
+	log       *slog.Logger
+	rpc, data http.RoundTripper
+	owned     []*http.Transport
+	home      *url.URL // what Dial was given
+	secrets   redactor
+	calls     atomic.Int64
+
+	mu      sync.Mutex
+	current *login
+	renewal *renewal // nil when nobody is logging in
+	closed  bool
+}
+
+// Dial logs in to the pool at addr: http(s)://host[:port], or just a host, which means https. Any host of the pool will do: a slave
+// names its master, and Dial follows. A refused password is ErrAuthenticationFailed, no connection is ErrUnreachable. Close the
+// Client to log out.
+func Dial(ctx context.Context, addr string, opts *Options) (*Client, error) {
+	home, err := parseAddress(addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{opts: opts.withDefaults(), home: home}
+	c.log = c.opts.Logger
+	c.secrets.password = string(c.opts.Password)
+	c.rpc, c.data = c.opts.Transport, c.opts.Transport
+	if c.opts.Transport == nil {
+		rpc, data := newTransport(c.opts.TLS, 0), newTransport(c.opts.TLS, transferBuffer)
+		c.rpc, c.data, c.owned = rpc, data, []*http.Transport{rpc, data}
+	}
+	if _, err := c.attach(ctx, nil); err != nil {
+		c.closeIdle()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Host is the host name, and the port if there is one, of the host that the client talks to: the master of the pool.
+func (c *Client) Host() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current == nil {
+		return c.home.Host
+	}
+	return c.current.host.Host
+}
+
+// Close logs out. Calls and transfers that are still under way fail; end them before. Closing again does nothing.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	last := c.current
+	closed := c.closed
+	c.closed, c.current = true, nil
+	c.mu.Unlock()
+	if closed {
+		return nil
+	}
+	defer c.closeIdle()
+	if last == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), c.opts.CancelTimeout, ErrStalled)
+	defer cancel()
+	return c.logout(ctx, last)
+}
+
+func (c *Client) logout(ctx context.Context, l *login) error {
+	err := c.post(ctx, l.host, "session.logout", []any{string(l.session)}, nil)
+	if err != nil && !errors.Is(err, ErrSessionInvalid) {
+		return fmt.Errorf("log out: %w", err)
+	}
+	return nil
+}
+
+func (c *Client) closeIdle() {
+	for _, transport := range c.owned {
+		transport.CloseIdleConnections()
+	}
+}

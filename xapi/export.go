@@ -1,0 +1,170 @@
+package xapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"sync"
+)
+
+// ExportVDIOptions of [Client.ExportVDI]; nil and zero fields mean the default.
+type ExportVDIOptions struct {
+	Format string   // vhd, the default, or raw
+	Base   Ref[VDI] // vhd only: export what differs from this disk, in blocks of 2 MiB
+	Name   string   // of the pool's task; by default it names the disk
+}
+
+// A Download is a disk on its way from the pool. Reading to io.EOF proves nothing: the pool ends a failed export the same way.
+// [Download.Finish] does; what the bytes mean is for the reader of the format to prove. Read and Finish are for one goroutine;
+// Close may be called from any.
+type Download struct {
+	transfer *transfer
+	outer    context.Context //nolint:containedctx // a download belongs to the context it was opened with, as http.Response.Body does
+	ctx      context.Context //nolint:containedctx // ends when the download is closed or stalls
+	end      context.CancelCauseFunc
+	body     io.ReadCloser
+	sized    bool // a length was announced
+	dog      *watchdog
+	count    int64
+	err      error // of Read, for good
+
+	once     sync.Once
+	finished error
+}
+
+// ExportVDI opens a disk for reading: a VHD stream, or with format raw exactly VirtualSize bytes. It returns when the host has begun
+// to answer; the first byte may take minutes more, while the host looks for blocks that are not zero. The download ends with ctx.
+// Always Close it.
+func (c *Client) ExportVDI(ctx context.Context, vdi Ref[VDI], opts *ExportVDIOptions) (*Download, error) {
+	if opts == nil {
+		opts = &ExportVDIOptions{}
+	}
+	query := url.Values{"vdi": {string(vdi)}, "format": {"vhd"}}
+	if opts.Format != "" {
+		query.Set("format", opts.Format)
+	}
+	if !opts.Base.IsNull() {
+		query.Set("base", string(opts.Base))
+	}
+	for logins := 0; ; logins++ {
+		t, err := c.newTransfer(ctx, "export of VDI "+string(vdi), opts.Name)
+		if err != nil {
+			return nil, err
+		}
+		d, err := t.download(ctx, t.url("export_raw_vdi", query))
+		if err == nil {
+			return d, nil
+		}
+		unauthorized := errors.Is(err, ErrSessionInvalid)
+		err = t.explain(ctx, err)
+		if !unauthorized || logins == maxLogins {
+			return nil, err
+		}
+		if err := t.renew(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// download sends the request and returns when the status has come.
+func (t *transfer) download(outer context.Context, from *url.URL) (*Download, error) {
+	ctx, end := context.WithCancelCause(outer)
+	dog := newWatchdog(t.client.opts.FirstByteTimeout, end)
+	resp, err := t.send(ctx, from, nil)
+	dog.rest()
+	if err != nil {
+		end(context.Canceled)
+		return nil, err
+	}
+	return &Download{
+		transfer: t, outer: outer, ctx: ctx, end: end, dog: dog,
+		body: resp.Body, sized: resp.ContentLength >= 0 || len(resp.TransferEncoding) > 0,
+	}, nil
+}
+
+// Read implements io.Reader. Besides io.EOF its errors are ErrStalled, ErrTruncated for a connection that broke, ErrClosed, and the
+// cause of the context; each is final. Nothing is on the clock between two Reads.
+func (d *Download) Read(p []byte) (int, error) {
+	if d.err != nil {
+		return 0, d.err
+	}
+	d.dog.watch()
+	n, err := d.body.Read(p)
+	d.dog.rest()
+	if n > 0 && d.count == 0 {
+		d.dog.moved(d.transfer.client.opts.StallTimeout)
+		d.dog.rest()
+	}
+	d.count += int64(n)
+	if err != nil {
+		d.err = d.readError(err)
+	}
+	return n, d.err
+}
+
+// readError keeps io.EOF. Without a length the end of the stream is the end of the connection, and a TLS peer that just hangs up is
+// no more suspicious than one that says goodbye: Finish has the last word.
+func (d *Download) readError(err error) error {
+	switch {
+	case d.ctx.Err() != nil:
+		return fmt.Errorf("xapi: %s: after %d bytes: %w", d.transfer.what, d.count, context.Cause(d.ctx))
+	case errors.Is(err, io.EOF), !d.sized && errors.Is(err, io.ErrUnexpectedEOF):
+		return io.EOF
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("xapi: %s: after %d bytes: %w: %w", d.transfer.what, d.count, ErrTruncated, err)
+	default:
+		err = d.transfer.client.secrets.wrap(err)
+		return fmt.Errorf("xapi: %s: after %d bytes: %w: %w: %w", d.transfer.what, d.count, ErrTruncated, io.ErrUnexpectedEOF, err)
+	}
+}
+
+// Finish discards what was not read, waits for the pool's verdict, and returns nil only when the pool sent all it meant to. A failed
+// export is an *Error, also when the connection broke over it. It ends the download: later calls return the same error, and Close
+// has nothing left to do. Without a verdict for Options.StallTimeout after the last byte the error is ErrStalled.
+func (d *Download) Finish(ctx context.Context) error {
+	d.once.Do(func() { d.finished = d.finish(ctx) })
+	return d.finished
+}
+
+func (d *Download) finish(ctx context.Context) error {
+	both, cancel := context.WithCancelCause(ctx)
+	defer cancel(context.Canceled)
+	defer context.AfterFunc(ctx, func() { d.end(context.Cause(ctx)) })()
+	defer context.AfterFunc(d.ctx, func() { cancel(context.Cause(d.ctx)) })()
+	defer d.release()
+	t := d.transfer
+	_, err := io.Copy(io.Discard, d)
+	if err == nil {
+		waiting, cancel := context.WithTimeoutCause(both, t.client.opts.StallTimeout, ErrStalled)
+		defer cancel()
+		var refused *Error
+		if err = t.verdict(waiting); err == nil || errors.As(err, &refused) {
+			t.client.destroyTask(ctx, t.task)
+			return err
+		}
+	}
+	if d.outer.Err() != nil {
+		ctx = d.outer
+	}
+	return t.explain(ctx, err)
+}
+
+// release gives the connection back, or cuts it; the pool then sees its export fail.
+func (d *Download) release() {
+	d.end(ErrClosed)
+	d.dog.rest()
+	_ = d.body.Close() // nothing was written
+}
+
+// Close ends the download. Unless Finish was called before, the export is aborted, and its task cancelled and destroyed.
+func (d *Download) Close() error {
+	d.end(ErrClosed)
+	d.once.Do(func() {
+		d.finished = fmt.Errorf("xapi: %s: download %w", d.transfer.what, ErrClosed)
+		d.release()
+		d.transfer.abandon(d.outer)
+	})
+	return nil
+}

@@ -1,0 +1,173 @@
+package xapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// transfer is one HTTP data request and the task that the pool reports its outcome in. The task is made before the request, by the
+// same session; the handler completes it, whatever happens.
+type transfer struct {
+	client *Client
+	what   string // for errors: export of VDI …
+	at     *login
+	task   Ref[Task]
+}
+
+func (c *Client) newTransfer(ctx context.Context, what, name string) (*transfer, error) {
+	t := &transfer{client: c, what: what}
+	if name == "" {
+		name = what
+	}
+	if err := c.Call(ctx, "task.create", &t.task, name, ""); err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	at, err := c.attached(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	t.at = at
+	return t, nil
+}
+
+// renew logs in again when the handler refused the session that the transfer was made with.
+func (t *transfer) renew(ctx context.Context) error {
+	if _, err := t.client.attach(ctx, t.at); err != nil {
+		return fmt.Errorf("%s: %w", t.what, err)
+	}
+	return nil
+}
+
+// url is where the transfer begins. The handlers read all from the query; host headers are limited to 1 KiB, so it stays short.
+func (t *transfer) url(path string, query url.Values) *url.URL {
+	query.Set("session_id", string(t.at.session))
+	query.Set("task_id", string(t.task))
+	u := t.at.host.JoinPath(path)
+	u.RawQuery = query.Encode()
+	return u
+}
+
+// send makes the request, following redirects to other hosts of the pool, and returns an answer of status 200. With an upload it is
+// a PUT, else a GET.
+func (t *transfer) send(ctx context.Context, target *url.URL, up *upload) (*http.Response, error) {
+	for hop := 0; ; hop++ {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), http.NoBody)
+		if err != nil {
+			return nil, t.client.secrets.wrap(err)
+		}
+		if up != nil {
+			req.Method, req.Body, req.ContentLength = http.MethodPut, up.body(), up.length
+		}
+		resp, err := t.client.roundTrip(t.client.data, req)
+		if err == nil && resp.StatusCode == http.StatusOK {
+			return resp, nil
+		}
+		var next *url.URL
+		if err == nil {
+			next, err = t.redirect(ctx, target, resp)
+			_ = resp.Body.Close()
+		}
+		_ = req.Body.Close() // net/http may still be waiting for its first byte
+		if err != nil {
+			return nil, err
+		}
+		if up != nil && up.touched() {
+			return nil, hostError(target.Host, ErrProtocol, errors.New("redirect in the middle of an upload"))
+		}
+		if hop == maxHops {
+			return nil, hostError(target.Host, ErrProtocol, errors.New("too many redirects"))
+		}
+		target = next
+	}
+}
+
+// redirect returns where a 302 points; any other answer is an error. The session goes along in the query, so only hosts of the pool
+// are followed to, and never from https to http.
+func (t *transfer) redirect(ctx context.Context, from *url.URL, resp *http.Response) (*url.URL, error) {
+	switch resp.StatusCode {
+	case http.StatusFound, http.StatusTemporaryRedirect:
+	case http.StatusUnauthorized:
+		return nil, &Error{Method: t.what, Code: ErrSessionInvalid.Code}
+	default:
+		return nil, t.client.unexpected(resp)
+	}
+	to, err := from.Parse(resp.Header.Get("Location"))
+	if err != nil || to.User != nil || to.Scheme != from.Scheme && to.Scheme != "https" {
+		return nil, hostError(from.Host, ErrProtocol, errors.New("redirect to an address that must not be followed"))
+	}
+	known, err := t.client.knownHost(ctx, to.Hostname())
+	if err != nil {
+		return nil, fmt.Errorf("redirect from %s: %w", from.Host, err)
+	}
+	if !known {
+		return nil, hostError(from.Host, ErrProtocol, fmt.Errorf("redirect to %.80q, which is not a host of the pool", to.Host))
+	}
+	return to, nil
+}
+
+// knownHost reports whether name is an address of a host of the pool, or the one the client was given.
+func (c *Client) knownHost(ctx context.Context, name string) (bool, error) {
+	at, err := c.attached(ctx)
+	if err != nil {
+		return false, err
+	}
+	if sameHost(name, c.home.Hostname()) || sameHost(name, at.host.Hostname()) {
+		return true, nil
+	}
+	hosts, err := All[Host](ctx, c)
+	if err != nil {
+		return false, err
+	}
+	for _, host := range hosts {
+		if sameHost(name, host.Address) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func sameHost(a, b string) bool {
+	ipA, errA := netip.ParseAddr(a)
+	ipB, errB := netip.ParseAddr(b)
+	if errA == nil && errB == nil {
+		return ipA.Unmap() == ipB.Unmap()
+	}
+	return a != "" && strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
+}
+
+// verdict returns what the task says, waiting for it no longer than ctx: nil for success, an *Error for failure, another error when
+// it is not known.
+func (t *transfer) verdict(ctx context.Context) error {
+	record, err := t.client.await(ctx, t.task)
+	if err != nil {
+		return err
+	}
+	return t.client.outcome(t.what, record, nil)
+}
+
+// explain is for a transfer that broke: the task's own error says more than the connection's, and comes soon, because the handler
+// completes its task when it gives up. A task that is not over then is cancelled. The task is destroyed.
+func (t *transfer) explain(ctx context.Context, broken error) error {
+	if ctx.Err() == nil && !errors.Is(broken, ErrUnreachable) && !errors.Is(broken, ErrClosed) {
+		waiting, cancel := t.client.cleanup(ctx)
+		defer cancel()
+		var refused *Error
+		if err := t.verdict(waiting); errors.As(err, &refused) && !errors.Is(refused, ErrHandleInvalid) {
+			t.client.destroyTask(ctx, t.task)
+			return fmt.Errorf("%w (%w)", refused, broken)
+		}
+	}
+	t.abandon(ctx)
+	return fmt.Errorf("%s: %w", t.what, broken)
+}
+
+// abandon cancels and destroys the task.
+func (t *transfer) abandon(ctx context.Context) {
+	t.client.cancelTask(ctx, t.task)
+	t.client.destroyTask(ctx, t.task)
+}

@@ -1,0 +1,125 @@
+package xapi
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// upload hands the source of an import to net/http, length bytes and no more. Nothing flows before the host has accepted the request,
+// so that a redirect finds the source untouched. While the source is being read the watchdog rests: only the pool's pace is watched.
+type upload struct {
+	src    io.Reader
+	length int64
+	dog    *watchdog
+	limit  time.Duration // between two reads
+	last   time.Duration // after the last byte
+
+	opened chan struct{}
+	open   sync.Once
+
+	mu      sync.Mutex // held while src is read
+	sent    int64
+	err     error // of src
+	stopped bool
+}
+
+// bodyGrace is how long an upload waits for the host's status before it flows anyway: hosts answer before they read.
+const bodyGrace = 2 * time.Second
+
+func newUpload(src io.Reader, length int64) *upload {
+	return &upload{src: src, length: length, opened: make(chan struct{})}
+}
+
+// flow lets the body of the request pass.
+func (u *upload) flow() { u.open.Do(func() { close(u.opened) }) }
+
+// body makes the body of one request.
+func (u *upload) body() io.ReadCloser {
+	return &uploadBody{upload: u, closed: make(chan struct{})}
+}
+
+// touched reports whether the source was read.
+func (u *upload) touched() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.sent > 0 || u.err != nil
+}
+
+func (u *upload) read(p []byte) (int, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case u.stopped:
+		return 0, ErrClosed
+	case u.err != nil:
+		return 0, u.err
+	case u.sent == u.length:
+		return 0, io.EOF
+	}
+	u.dog.rest()
+	n, err := u.src.Read(p[:min(int64(len(p)), u.length-u.sent)])
+	u.sent += int64(n)
+	if u.sent == u.length {
+		u.dog.moved(u.last)
+		return n, io.EOF
+	}
+	u.dog.moved(u.limit)
+	if err == io.EOF { //nolint:errorlint // a reader's end is io.EOF itself
+		err = fmt.Errorf("source ended after %d of %d bytes: %w", u.sent, u.length, io.ErrUnexpectedEOF)
+	}
+	u.err = err
+	return n, err
+}
+
+// stop keeps the source from being read again, and waits for a Read under way, but not longer than patience. It returns how much was
+// handed over and how the source failed.
+func (u *upload) stop(patience time.Duration) (int64, error) {
+	type state struct {
+		sent int64
+		err  error
+	}
+	stopped := make(chan state, 1)
+	go func() { // ends with the source's Read
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.stopped = true
+		stopped <- state{u.sent, u.err}
+	}()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case s := <-stopped:
+		return s.sent, s.err
+	case <-timer.C:
+		return 0, nil
+	}
+}
+
+// uploadBody is the body of one request of an upload.
+type uploadBody struct {
+	upload *upload
+	once   sync.Once
+	closed chan struct{}
+}
+
+// Read implements io.Reader.
+func (b *uploadBody) Read(p []byte) (int, error) {
+	timer := time.NewTimer(bodyGrace)
+	defer timer.Stop()
+	select {
+	case <-b.closed:
+		return 0, ErrClosed
+	case <-b.upload.opened:
+	case <-timer.C:
+		b.upload.flow()
+	}
+	return b.upload.read(p)
+}
+
+// Close implements io.Closer.
+func (b *uploadBody) Close() error {
+	b.once.Do(func() { close(b.closed) })
+	return nil
+}
