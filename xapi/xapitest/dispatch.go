@@ -71,7 +71,7 @@ func (p *Pool) startAsync(ctx context.Context, m *method, c *call, args []any, f
 			if err != nil {
 				return "", err
 			}
-			return xmlText(value), nil
+			return xmlText(value)
 		})
 	})
 	return c.task, nil

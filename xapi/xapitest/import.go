@@ -45,7 +45,10 @@ func (t *transfer) importDisk(ctx context.Context) (string, error) {
 	if err != nil && ctx.Err() == nil && !errors.Is(err, errBroken) {
 		t.x.html(http.StatusInternalServerError)
 	}
-	return xmlText(ref), transferFailure(ctx, err)
+	if err != nil {
+		return "", transferFailure(ctx, err)
+	}
+	return xmlText(ref)
 }
 
 // importTarget finds the disk to write, or makes one of the body's size.

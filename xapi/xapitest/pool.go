@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -171,4 +172,27 @@ func NewPool(tb TB, inv Inventory) *Pool {
 	return p
 }
 
-var _ = xapi.ErrSRFull
+// Client returns a client that is logged in to the pool, and closes it at the
+// test's end.
+func (p *Pool) Client(tb TB) *xapi.Client {
+	tb.Helper()
+	opts := &xapi.Options{Username: p.Username(), Password: xapi.Secret(p.Password()), Transport: p.transport()}
+	client, err := xapi.Dial(context.Background(), p.URL(), opts)
+	if err != nil {
+		tb.Fatalf("log in to the simulated pool: %v", err)
+	}
+	tb.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			tb.Errorf("close the client of the simulated pool: %v", err)
+		}
+	})
+	return client
+}
+
+// transport reaches a pool that listens in memory; nil is the default one.
+func (p *Pool) transport() http.RoundTripper {
+	if l, ok := p.options.Listener.(*MemoryListener); ok {
+		return &http.Transport{DialContext: l.DialContext}
+	}
+	return nil
+}
