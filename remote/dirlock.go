@@ -65,9 +65,10 @@ func acquireDirLock(ctx context.Context, fsys Filesystem, name string, opts *Loc
 	d.lock, _ = NewLock(d.check, d.release)
 	w := &lockWatch{fsys: fsys, name: name, dir: d.dir, wait: opts.Wait, start: time.Now(), logger: d.logger}
 	for {
+		start := time.Now()
 		err := fsys.Mkdir(ctx, d.dir)
 		if err == nil {
-			if err = d.claim(ctx); err == nil {
+			if err = d.claim(ctx, start); err == nil {
 				d.begin(ctx, name)
 				return d.lock, nil
 			}
@@ -86,16 +87,21 @@ func acquireDirLock(ctx context.Context, fsys Filesystem, name string, opts *Loc
 // errClaimLost: somebody took the directory for the stale one it replaced.
 var errClaimLost = errors.New("lock directory vanished")
 
-// claim gives the directory just made our modification time.
-func (d *dirLock) claim(ctx context.Context) error {
-	err := d.touch(ctx)
+// claim gives the directory made after start our modification time. On storage
+// so slow that others may take the directory for abandoned meanwhile, it touches
+// and removes it no more.
+func (d *dirLock) claim(ctx context.Context, start time.Time) error {
+	until := start.Add(fenceAfter)
+	touching, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	err := d.touch(touching)
 	if errors.Is(err, fs.ErrNotExist) {
 		return errClaimLost
 	}
 	if err != nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+		cleaning, cancel := context.WithDeadline(context.WithoutCancel(ctx), until)
 		defer cancel()
-		return errors.Join(err, d.fsys.Remove(ctx, d.dir))
+		return errors.Join(err, d.fsys.Remove(cleaning, d.dir))
 	}
 	return nil
 }

@@ -71,7 +71,7 @@ func (e *markedError) Error() string { return e.err.Error() }
 // stays hidden.
 func (e *markedError) Unwrap() error { return e.kind }
 
-func (e *markedError) Is(target error) bool { return e.err == target } //nolint:errorlint // identity is what is asked
+func (e *markedError) Is(target error) bool { return e.err == target }
 
 func (e *markedError) As(target any) bool {
 	errno, ok := target.(*syscall.Errno)

@@ -31,7 +31,7 @@ func ExampleCreate() {
 	}
 
 	err := write("disk.vhd", func(w *remote.Writer) error {
-		fmt.Fprint(w, "half of it")
+		_, _ = w.Write([]byte("half of it"))
 		return errors.New("the host went away")
 	})
 	fmt.Println(err)

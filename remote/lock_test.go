@@ -98,7 +98,7 @@ func TestAnAbandonedLockIsTakenOverAfterTenSecondsWhateverItsTimeSays(t *testing
 			require.NoError(t, err)
 			require.Greater(t, time.Since(start), 10*time.Second)
 			require.Less(t, time.Since(start), 12*time.Second)
-			requireNoTemp(t, fsys, ".")
+			requireNoTemp(t, fsys)
 			require.NoError(t, lock.Release(t.Context()))
 		})
 	}
@@ -136,13 +136,16 @@ func TestOfManyWhoTakeAnAbandonedLockOverOneHoldsItAtATime(t *testing.T) {
 func TestALockThatSomebodyRemovesOrTakesIsLostAndLeftAlone(t *testing.T) {
 	for what, steal := range map[string]func(*testing.T, *remotetest.Crash){
 		"removed": func(t *testing.T, fsys *remotetest.Crash) {
+			t.Helper()
 			require.NoError(t, fsys.Remove(t.Context(), lockDir))
 		},
 		"made anew": func(t *testing.T, fsys *remotetest.Crash) {
+			t.Helper()
 			require.NoError(t, fsys.Remove(t.Context(), lockDir))
 			require.NoError(t, fsys.Mkdir(t.Context(), lockDir))
 		},
 		"touched": func(t *testing.T, fsys *remotetest.Crash) {
+			t.Helper()
 			require.NoError(t, fsys.Touch(t.Context(), lockDir, time.Now()))
 		},
 	} {
@@ -246,4 +249,36 @@ func TestALockNeedsModificationTimes(t *testing.T) {
 	plain := struct{ remote.Filesystem }{lockedTree(t)}
 	_, err := remote.AcquireLock(t.Context(), plain, "vm", nil)
 	require.ErrorIs(t, err, errors.ErrUnsupported)
+}
+
+// rivals is a storage on which something happens between our last look at a lock
+// and our rename of it.
+type rivals struct {
+	*remotetest.Crash
+	once   sync.Once
+	before func()
+}
+
+func (r *rivals) Rename(ctx context.Context, oldname, newname string) error {
+	r.once.Do(r.before)
+	return r.Crash.Rename(ctx, oldname, newname)
+}
+
+func TestATakeOverThatCaughtAFreshLockPutsItBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		crash := lockedTree(t)
+		require.NoError(t, crash.Mkdir(t.Context(), lockDir))
+		var rival *remote.Lock
+		fsys := &rivals{Crash: crash, before: func() {
+			require.NoError(t, crash.Remove(t.Context(), lockDir))
+			var err error
+			rival, err = remote.AcquireLock(t.Context(), crash, "vm", nil)
+			require.NoError(t, err)
+		}}
+		_, err := remote.AcquireLock(t.Context(), fsys, "vm", nil)
+		require.ErrorIs(t, err, remote.ErrLocked)
+		require.NoError(t, rival.Check(t.Context()))
+		requireNoTemp(t, crash)
+		require.NoError(t, rival.Release(t.Context()))
+	})
 }

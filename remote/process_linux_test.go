@@ -3,6 +3,7 @@ package remote_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -33,10 +34,10 @@ func lockUntilKilled(dir string) {
 		_, err = remote.AcquireLock(context.Background(), fsys, "xo-vm-backups/vm", nil)
 	}
 	if err != nil {
-		os.Stdout.WriteString(err.Error() + "\n")
+		fmt.Println(err)
 		os.Exit(1)
 	}
-	os.Stdout.WriteString("locked\n")
+	fmt.Println("locked")
 	select {}
 }
 

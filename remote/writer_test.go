@@ -96,7 +96,7 @@ func TestPublishingThatFailsAnywhereLeavesTheOldFileAndNoTemporaryOne(t *testing
 			if !bytes.Equal(got, want) { // complete already when only the directory's sync failed
 				require.Equal(t, "old", string(got), "operation %d", n)
 			}
-			requireNoTemp(t, crash, ".")
+			requireNoTemp(t, crash)
 		}
 	}
 }
@@ -148,7 +148,7 @@ func TestWriterEndsWithItsContextAndStillCleansUp(t *testing.T) {
 	require.ErrorIs(t, err, cause)
 	require.ErrorIs(t, w.Commit(), cause)
 	require.NoError(t, w.Abort())
-	requireNoTemp(t, crash, ".")
+	requireNoTemp(t, crash)
 	_, err = crash.Stat(t.Context(), "f")
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
@@ -200,9 +200,9 @@ func TestIsTempKnowsTheNamesOfCreateAlone(t *testing.T) {
 	}
 }
 
-func requireNoTemp(t *testing.T, fsys remote.Filesystem, dir string) {
+func requireNoTemp(t *testing.T, fsys remote.Filesystem) {
 	t.Helper()
-	entries, err := fsys.ReadDir(t.Context(), dir)
+	entries, err := fsys.ReadDir(t.Context(), ".")
 	require.NoError(t, err)
 	for _, e := range entries {
 		require.False(t, remote.IsTemp(e.Name()), e.Name())

@@ -20,11 +20,12 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 
 	fsys, err := all.Opener().Open(context.Background(), "file://"+filepath.ToSlash(dir), nil)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer fsys.Close()
 	fmt.Println(remote.WriteFile(context.Background(), fsys, "f", []byte("x")))

@@ -219,9 +219,14 @@ func (f *FS) Space(ctx context.Context) (remote.Space, error) {
 var errNotRegular = errors.New("not a regular file")
 
 // linkNoReplace renames a file by way of a second name. After a crash between
-// the two steps both names are there; never neither.
+// the two steps both names are there; never neither. Directories and file systems
+// without hard links refuse it as not permitted.
 func linkNoReplace(root *os.Root, oldlocal, newlocal string) error {
-	if err := root.Link(oldlocal, newlocal); err != nil {
+	err := root.Link(oldlocal, newlocal)
+	if errors.Is(err, syscall.EPERM) {
+		return errors.ErrUnsupported
+	}
+	if err != nil {
 		return err
 	}
 	return root.Remove(oldlocal)

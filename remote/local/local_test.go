@@ -22,12 +22,13 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 
 	ctx := context.Background()
 	fsys, err := local.Open(dir, nil)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer fsys.Close()
 	fmt.Println(remote.MkdirAll(ctx, fsys, "xo-vm-backups/vm"))

@@ -20,6 +20,6 @@ func statSpace(root *os.Root) (remote.Space, error) {
 	if err := unix.Fstatfs(int(d.Fd()), &st); err != nil {
 		return remote.Space{}, err
 	}
-	unit := int64(st.Bsize)
+	unit := int64(st.Bsize) //nolint:unconvert // 32 bits on macOS
 	return remote.Space{Total: int64(st.Blocks) * unit, Free: int64(st.Bavail) * unit}, nil
 }

@@ -102,13 +102,16 @@ func (s *suite) wantList(ctx context.Context, want ...string) error {
 // wantErr checks that errors.Is finds target in err, and that err is a PathError
 // or LinkError with slash names.
 func wantErr(what string, err, target error) error {
+	if err == nil {
+		return fmt.Errorf("%s: succeeded, want the error %q", what, target.Error())
+	}
 	if !errors.Is(err, target) {
-		return fmt.Errorf("%s: error is %v, want one that is %v", what, err, target)
+		return fmt.Errorf("%s: error is %w, want one that is %q", what, err, target.Error())
 	}
 	var pathErr *fs.PathError
 	var linkErr *os.LinkError
 	if !errors.As(err, &pathErr) && !errors.As(err, &linkErr) {
-		return fmt.Errorf("%s: error %v is neither *fs.PathError nor *os.LinkError", what, err)
+		return fmt.Errorf("%s: error is neither *fs.PathError nor *os.LinkError: %w", what, err)
 	}
 	if pathErr != nil && strings.HasPrefix(pathErr.Path, "/") && pathErr.Path != "/x" {
 		return fmt.Errorf("%s: error names %q, want the name it was asked for", what, pathErr.Path)

@@ -13,7 +13,8 @@ import (
 	"github.com/xenbackup/xenbackup/remote"
 )
 
-const createNew = os.O_RDWR | os.O_CREATE | os.O_EXCL
+// CreateNew is the flag of OpenFile that makes a file, which must not exist.
+const CreateNew = os.O_RDWR | os.O_CREATE | os.O_EXCL
 
 func checkExclusiveCreate(ctx context.Context, s *suite) error {
 	const callers = 8
@@ -21,7 +22,7 @@ func checkExclusiveCreate(ctx context.Context, s *suite) error {
 	errs := make([]error, callers)
 	for i := range callers {
 		wg.Go(func() {
-			f, err := s.OpenFile(ctx, s.in("f"), createNew)
+			f, err := s.OpenFile(ctx, s.in("f"), CreateNew)
 			if err == nil {
 				err = f.Close()
 			} else if err = wantErr("exclusive create", err, fs.ErrExist); err == nil {
@@ -49,7 +50,7 @@ func checkExclusiveCreate(ctx context.Context, s *suite) error {
 var errLoser = errors.New("somebody else created it")
 
 func checkFile(ctx context.Context, s *suite) error {
-	f, err := s.OpenFile(ctx, s.in("f"), createNew)
+	f, err := s.OpenFile(ctx, s.in("f"), CreateNew)
 	if err != nil {
 		return err
 	}
@@ -119,7 +120,7 @@ func checkReadAt(ctx context.Context, s *suite) error {
 
 // checkSparse also tells whether the gap of a write beyond the end reads as zeros.
 func checkSparse(ctx context.Context, s *suite) error {
-	f, err := s.OpenFile(ctx, s.in("f"), createNew)
+	f, err := s.OpenFile(ctx, s.in("f"), CreateNew)
 	if err != nil {
 		return err
 	}
@@ -174,7 +175,7 @@ func checkWriter(ctx context.Context, s *suite) error {
 
 func checkConcurrency(ctx context.Context, s *suite) error {
 	const workers, piece = 4, 64 << 10
-	f, err := s.OpenFile(ctx, s.in("f"), createNew)
+	f, err := s.OpenFile(ctx, s.in("f"), CreateNew)
 	if err != nil {
 		return err
 	}
@@ -203,7 +204,7 @@ func checkCancel(ctx context.Context, s *suite) error {
 	cause := errors.New("the caller went away")
 	ended, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	f, err := s.OpenFile(ended, s.in("f"), createNew)
+	f, err := s.OpenFile(ended, s.in("f"), CreateNew)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ func checkNames(ctx context.Context, s *suite) error {
 	for _, name := range []string{"", "/x", "x/", "a//b", "../x", "a/../b", "./x"} {
 		_, err := s.Stat(ctx, name)
 		errs = append(errs, wantErr(fmt.Sprintf("Stat(%q)", name), err, fs.ErrInvalid))
-		_, err = s.OpenFile(ctx, name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+		_, err = s.OpenFile(ctx, name, CreateNew)
 		errs = append(errs,
 			wantErr(fmt.Sprintf("OpenFile(%q)", name), err, fs.ErrInvalid),
 			wantErr(fmt.Sprintf("Mkdir(%q)", name), s.Mkdir(ctx, name), fs.ErrInvalid),
@@ -34,7 +34,7 @@ func checkNames(ctx context.Context, s *suite) error {
 func checkAbsence(ctx context.Context, s *suite) error {
 	_, statErr := s.Stat(ctx, s.in("none"))
 	_, openErr := s.OpenFile(ctx, s.in("none"), os.O_RDWR)
-	_, createErr := s.OpenFile(ctx, s.in("none/file"), os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	_, createErr := s.OpenFile(ctx, s.in("none/file"), CreateNew)
 	_, listErr := s.ReadDir(ctx, s.in("none"))
 	return errors.Join(
 		wantErr("Stat of nothing", statErr, fs.ErrNotExist),
