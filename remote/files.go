@@ -17,8 +17,10 @@ func WriteFile(ctx context.Context, fsys Filesystem, name string, data []byte) e
 	if err != nil {
 		return err
 	}
-	if _, err := w.Write(data); err != nil {
-		return errors.Join(err, w.Abort())
+	if len(data) > 0 {
+		if err := w.writeOut(data); err != nil { // past the buffer, which is large
+			return errors.Join(err, w.Abort())
+		}
 	}
 	return w.Commit()
 }

@@ -30,10 +30,11 @@ type Writer struct {
 	temp string
 	file File // nil once closed
 
-	buf  []byte // what waits for a full piece; its length is below the capacity
-	off  int64  // where buf goes
-	err  error  // the first failure, which all later calls repeat
-	done bool   // committed or aborted
+	piece int    // what to write at once
+	buf   []byte // what waits for a full piece, shorter than that; made when needed
+	off   int64  // where buf goes
+	err   error  // the first failure, which all later calls repeat
+	done  bool   // committed or aborted
 }
 
 // Create begins a file that [Writer.Commit] makes appear as name, in a
@@ -54,7 +55,11 @@ func Create(ctx context.Context, fsys Filesystem, name string) (*Writer, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &Writer{ctx: ctx, fsys: fsys, name: name, temp: temp, file: file}, nil
+	piece := fsys.Properties().IOSize
+	if piece <= 0 {
+		piece = defaultIOSize
+	}
+	return &Writer{ctx: ctx, fsys: fsys, name: name, temp: temp, file: file, piece: piece}, nil
 }
 
 // Name is the name the file will have.
@@ -73,22 +78,22 @@ func (w *Writer) Write(p []byte) (int, error) {
 	if err := w.alive(); err != nil {
 		return 0, err
 	}
-	if w.buf == nil {
-		w.buf = make([]byte, 0, w.pieceSize())
-	}
 	written := 0
 	for len(p) > 0 {
-		if whole := len(p) - len(p)%cap(w.buf); len(w.buf) == 0 && whole > 0 {
+		if whole := len(p) - len(p)%w.piece; len(w.buf) == 0 && whole > 0 {
 			if err := w.writeOut(p[:whole]); err != nil {
 				return written, err
 			}
 			written, p = written+whole, p[whole:]
 			continue
 		}
-		n := min(len(p), cap(w.buf)-len(w.buf))
+		if w.buf == nil {
+			w.buf = make([]byte, 0, w.piece)
+		}
+		n := min(len(p), w.piece-len(w.buf))
 		w.buf = append(w.buf, p[:n]...)
 		written, p = written+n, p[n:]
-		if len(w.buf) < cap(w.buf) {
+		if len(w.buf) < w.piece {
 			break
 		}
 		if err := w.flush(); err != nil {
@@ -202,11 +207,4 @@ func (w *Writer) writeOut(p []byte) error {
 	}
 	w.off += int64(len(p))
 	return nil
-}
-
-func (w *Writer) pieceSize() int {
-	if n := w.fsys.Properties().IOSize; n > 0 {
-		return n
-	}
-	return defaultIOSize
 }

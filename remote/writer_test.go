@@ -17,7 +17,7 @@ import (
 	"github.com/xenbackup/xenbackup/remote/remotetest"
 )
 
-// publish is what the tests below fail and crash: three pieces and a rest, so
+// publish is what the tests below fail and crash: a large piece and a rest, so
 // that several writes are under way, over an older file or as a new one.
 func publish(ctx context.Context, fsys remote.Filesystem, name string, content []byte, replace bool) error {
 	w, err := remote.Create(ctx, fsys, name)
@@ -38,7 +38,7 @@ func publish(ctx context.Context, fsys remote.Filesystem, name string, content [
 
 func newContent() (written, want []byte) {
 	piece := bytes.Repeat([]byte("new "), 300_000)
-	written = bytes.Join([][]byte{piece, piece, []byte("rest")}, []byte("|"))
+	written = bytes.Join([][]byte{piece, []byte("rest")}, []byte("|"))
 	return written, bytes.ReplaceAll(written, []byte("|"), nil)
 }
 
