@@ -36,14 +36,14 @@ func (p *Pool) eventFrom(ctx context.Context, c *call) (any, error) {
 	defer timer.Stop()
 	for {
 		batch, changed := p.eventsSince(subs, since)
+		if err := p.touchSession(c.session); err != nil {
+			return nil, err
+		}
 		if len(batch.Events) > 0 {
 			return batch, nil
 		}
 		select {
 		case <-changed:
-			if err := p.touchSession(c.session); err != nil {
-				return nil, err
-			}
 		case <-timer.C:
 			return batch, nil
 		case <-ctx.Done():

@@ -176,7 +176,7 @@ func NewPool(tb TB, inv Inventory) *Pool {
 // test's end.
 func (p *Pool) Client(tb TB) *xapi.Client {
 	tb.Helper()
-	opts := &xapi.Options{Username: p.Username(), Password: xapi.Secret(p.Password()), Transport: p.transport()}
+	opts := &xapi.Options{Username: p.Username(), Password: xapi.Secret(p.Password()), Transport: p.Transport()}
 	client, err := xapi.Dial(context.Background(), p.URL(), opts)
 	if err != nil {
 		tb.Fatalf("log in to the simulated pool: %v", err)
@@ -189,8 +189,9 @@ func (p *Pool) Client(tb TB) *xapi.Client {
 	return client
 }
 
-// transport reaches a pool that listens in memory; nil is the default one.
-func (p *Pool) transport() http.RoundTripper {
+// Transport reaches the pool from this process: in memory where it listens on a
+// [MemoryListener]; else nil, which stands for the default.
+func (p *Pool) Transport() http.RoundTripper {
 	if l, ok := p.options.Listener.(*MemoryListener); ok {
 		return &http.Transport{DialContext: l.DialContext}
 	}
