@@ -43,7 +43,9 @@
 // with [As]. A back end has it by having the method. A decorator offers what it
 // implements itself, and nothing of what it wraps: a struct that embeds a
 // Filesystem has just the eight methods, so a read-only decorator cannot be
-// bypassed through a [TreeRemover] below it. One that forwards capabilities has
+// bypassed through a [TreeRemover] below it. One that lets changes through must
+// forward [DirSyncer], or else it makes commits lose their durability, and
+// [Toucher], without which there is no lock. One that forwards capabilities has
 // their methods and is a [Decliner], for what it wraps may lack them:
 //
 //	func (d *decorator) SyncDir(ctx context.Context, name string) error {
