@@ -7,7 +7,7 @@ import "math/bits"
 type bitmap []byte
 
 // bitmapSize returns the bytes that the bitmap of a block takes in a file.
-func bitmapSize(blockSize int64) int64 { return roundUp(blockSize/sectorSize/8, sectorSize) }
+func bitmapSize(blockSize int64) int64 { return roundUp(divUp(blockSize/sectorSize, 8), sectorSize) }
 
 func (m bitmap) has(sector int) bool { return m[sector>>3]&(0x80>>(sector&7)) != 0 }
 

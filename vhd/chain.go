@@ -211,9 +211,10 @@ func (c *Chain) Extents(ctx context.Context, off, n int64) iter.Seq2[disk.Extent
 func (c *Chain) resolve(off, n int64) (*Image, int64, error) {
 	k := 0
 	if c.top != nil {
+		n = min(n, c.BlockSize()-off%c.BlockSize())
 		top := c.top[off/c.BlockSize()]
 		if top == 0 {
-			return nil, min(n, c.BlockSize()-off%c.BlockSize()), nil
+			return nil, n, nil
 		}
 		k = int(top) - 1
 	}

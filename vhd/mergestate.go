@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"strings"
 )
 
 // The steps of a merge, as XO names them in the state file.
@@ -89,6 +90,15 @@ func MergeStateName(parent string) string {
 	return dir + "." + base + ".merge.json"
 }
 
+// mergeTarget returns the image that a state file is about.
+func mergeTarget(stateName string) (image string, ok bool) {
+	image, ok = strings.CutSuffix(stateName, ".merge.json")
+	if !ok {
+		return "", false
+	}
+	return strings.CutPrefix(image, ".")
+}
+
 // ReadMergeState reads a state file. Its error wraps fs.ErrNotExist if there is
 // none and [ErrMergeState] if it cannot be understood: XO does not replace it
 // atomically, so a crash of XO can leave it torn.
@@ -102,4 +112,10 @@ func ReadMergeState(ctx context.Context, dir Dir, name string) (*MergeState, err
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return s, nil
+}
+
+// AcceptParent is for [ChainOptions]: it accepts the oldest image of the merge
+// after it has taken the uuid of the youngest, and before it has taken its name.
+func (s *MergeState) AcceptParent(child, parent *Image) bool {
+	return parent.UUID() == s.Child && child.Parent().UUID == s.Parent
 }

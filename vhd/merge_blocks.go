@@ -1,0 +1,291 @@
+package vhd
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+)
+
+// grow brings the file to its final length, and the disk to the size of the
+// youngest image. After each sync the file is valid: there is a footer at its
+// end or the copy at its front.
+func (m *merger) grow(ctx context.Context, p *placement) error {
+	oldest, size := m.links[0], m.links[m.last()].Size()
+	footer := oldest.footer
+	if err := m.write(ctx, footer.encode()[:], p.end); err != nil {
+		return err
+	}
+	if err := m.sync(ctx); err != nil {
+		return err
+	}
+	if err := m.moveBlocks(ctx, p); err != nil {
+		return err
+	}
+	if size == oldest.Size() {
+		return nil
+	}
+	if err := m.zeroTail(ctx, p); err != nil {
+		return err
+	}
+	if err := m.growTable(ctx, len(p.table)); err != nil {
+		return err
+	}
+	youngest := m.links[m.last()].footer
+	footer.CurrentSize, footer.OriginalSize, footer.Geometry = size, youngest.OriginalSize, youngest.Geometry
+	return m.writeFooters(ctx, &footer, p.end)
+}
+
+// moveBlocks copies the blocks that are in the way of the table to where they
+// will be. Only when the table that says so is durable is their old place free.
+func (m *merger) moveBlocks(ctx context.Context, p *placement) error {
+	oldest := m.links[0]
+	if len(p.moved) == 0 {
+		return nil
+	}
+	buf := make([]byte, oldest.bitmapLen+oldest.blockSize)
+	for _, b := range p.moved {
+		if err := oldest.readFull(buf, int64(b.sector)*sectorSize, "block"); err != nil {
+			return err
+		}
+		if err := m.write(ctx, buf, int64(p.table[b.index])*sectorSize); err != nil {
+			return err
+		}
+	}
+	if err := m.sync(ctx); err != nil {
+		return err
+	}
+	for _, b := range p.moved {
+		if err := m.writeEntries(ctx, p.table, int(b.index), int(b.index)+1); err != nil {
+			return err
+		}
+		oldest.table[b.index] = p.table[b.index]
+	}
+	return m.sync(ctx)
+}
+
+// zeroTail clears what lies beyond the end of the disk in its last block, which
+// becomes visible when the disk grows.
+func (m *merger) zeroTail(ctx context.Context, p *placement) error {
+	oldest := m.links[0]
+	within := oldest.Size() % oldest.blockSize
+	block := oldest.Size() / oldest.blockSize
+	if within == 0 || p.table[block] == unallocated || int(block) >= len(oldest.table) || oldest.table[block] == unallocated {
+		return nil
+	}
+	if _, bad := oldest.bad[uint32(block)]; bad {
+		return nil
+	}
+	off := int64(p.table[block])*sectorSize + oldest.bitmapLen + within
+	if err := m.write(ctx, make([]byte, oldest.blockSize-within), off); err != nil {
+		return err
+	}
+	return m.sync(ctx)
+}
+
+// growTable marks the new entries as not allocated before the header counts
+// them. All that changes in the header is in its first sector.
+func (m *merger) growTable(ctx context.Context, entries int) error {
+	oldest := m.links[0]
+	from, to := int64(len(oldest.table)), int64(entries)
+	if to <= from {
+		return nil
+	}
+	h := oldest.header
+	fill := make([]byte, int64(h.TableOffset)+max(batSize(to), batSize(int64(h.MaxTableEntries)))-(int64(h.TableOffset)+4*from))
+	for i := range fill {
+		fill[i] = 0xff
+	}
+	if err := m.write(ctx, fill, int64(h.TableOffset)+4*from); err != nil {
+		return err
+	}
+	if err := m.sync(ctx); err != nil {
+		return err
+	}
+	if to <= int64(h.MaxTableEntries) {
+		return nil
+	}
+	var raw [headerSize]byte
+	off := int64(oldest.footer.DataOffset)
+	if err := oldest.readFull(raw[:], off, "header"); err != nil {
+		return err
+	}
+	binary.BigEndian.PutUint32(raw[28:], uint32(to))
+	binary.BigEndian.PutUint32(raw[36:], checksum(raw[:], 36))
+	if err := m.write(ctx, raw[:sectorSize], off); err != nil {
+		return err
+	}
+	return m.sync(ctx)
+}
+
+// copyBlocks copies what the newer images hold, from where the last durable
+// record says it got to.
+func (m *merger) copyBlocks(ctx context.Context, p *placement) error {
+	oldest := m.links[0]
+	c := &blockCopy{m: m, p: p, buf: make([]byte, oldest.bitmapLen+oldest.blockSize), bits: make(bitmap, oldest.bitmapLen)}
+	total := int64(len(p.blocks)) * oldest.blockSize
+	done, pending, first := int64(0), int64(0), -1
+	for _, block := range p.blocks {
+		done += oldest.blockSize
+		if int64(block) < m.state.SyncedBlock {
+			continue
+		}
+		if first < 0 {
+			first = int(block)
+		}
+		if err := c.copy(ctx, int(block)); err != nil {
+			return fmt.Errorf("block %d: %w", block, err)
+		}
+		pending += oldest.blockSize
+		m.result.Merged += oldest.blockSize
+		m.state.MergedDataSize = done
+		m.progress(done, total)
+		if pending >= m.checkpoint {
+			if err := m.record(ctx, p, first, int(block)+1); err != nil {
+				return err
+			}
+			if err := m.writeState(ctx); err != nil {
+				return err
+			}
+			pending, first = 0, -1
+		}
+	}
+	if first < 0 {
+		return nil
+	}
+	return m.record(ctx, p, first, len(p.table))
+}
+
+// record makes the data of the blocks [from, to) durable, and then their entries.
+func (m *merger) record(ctx context.Context, p *placement, from, to int) error {
+	if err := m.sync(ctx); err != nil {
+		return err
+	}
+	if err := m.writeEntries(ctx, p.table, from, to); err != nil {
+		return err
+	}
+	if err := m.sync(ctx); err != nil {
+		return err
+	}
+	m.state.SyncedBlock, m.state.CurrentBlock = int64(to), int64(to)
+	return nil
+}
+
+// blockCopy holds the buffers of copyBlocks.
+type blockCopy struct {
+	m    *merger
+	p    *placement
+	buf  []byte // bitmap and data, as in the file
+	bits bitmap // the sectors that data holds
+}
+
+// copy brings one block into the oldest image, of each sector the newest version.
+func (c *blockCopy) copy(ctx context.Context, block int) error {
+	oldest := c.m.links[0]
+	if err := c.gather(block); err != nil {
+		return err
+	}
+	at := int64(c.p.table[block]) * sectorSize
+	head, data := c.buf[:oldest.bitmapLen], c.buf[oldest.bitmapLen:]
+	youngest := c.m.links[c.m.last()]
+	if c.bits.allSet(youngest.sectorsIn(block)) {
+		for i := range head {
+			head[i] = 0xff
+		}
+		return c.m.write(ctx, c.buf, at)
+	}
+	if !oldest.HasBlock(block) || oldest.table[block] != c.p.table[block] {
+		copy(head, c.bits)
+		return c.m.write(ctx, c.buf, at)
+	}
+	own, err := oldest.bitmapOf(block)
+	if err != nil {
+		return err
+	}
+	for i := range head {
+		head[i] = 0xff
+		if own != nil {
+			head[i] = own[i] | c.bits[i]
+		}
+	}
+	sectors := youngest.sectorsIn(block)
+	for s := 0; s < sectors; {
+		set, n := c.bits.run(s, sectors)
+		if set {
+			if err := c.m.write(ctx, data[s*sectorSize:(s+n)*sectorSize], at+oldest.bitmapLen+int64(s)*sectorSize); err != nil {
+				return err
+			}
+		}
+		s += n
+	}
+	return c.m.write(ctx, head, at)
+}
+
+// gather puts what the newer images hold of a block into buf and bits, oldest
+// first so that newer sectors win. All else is zeros.
+func (c *blockCopy) gather(block int) error {
+	oldest := c.m.links[0]
+	clear(c.buf)
+	clear(c.bits)
+	data := c.buf[oldest.bitmapLen:]
+	start := int64(block) * oldest.blockSize
+	for _, link := range c.m.links[1:] {
+		if !link.HasBlock(block) {
+			continue
+		}
+		end := min(start+oldest.blockSize, link.Size())
+		for at := start; at < end; {
+			set, n, err := link.run(at, end-at)
+			if err != nil {
+				return err
+			}
+			if set {
+				if err := link.readData(data[at-start:at-start+n], at); err != nil {
+					return err
+				}
+				c.bits.set(int(at-start)/sectorSize, int(divUp(n, sectorSize)))
+			}
+			at += n
+		}
+	}
+	return nil
+}
+
+// writeEntries writes the entries [from, to) of the table.
+func (m *merger) writeEntries(ctx context.Context, table bat, from, to int) error {
+	raw := make([]byte, 0, 4*(to-from))
+	for _, sector := range table[from:to] {
+		raw = binary.BigEndian.AppendUint32(raw, sector)
+	}
+	return m.write(ctx, raw, int64(m.links[0].header.TableOffset)+4*int64(from))
+}
+
+// writeFooters replaces both copies, the one at the end first. Between the
+// syncs one of them is whole.
+func (m *merger) writeFooters(ctx context.Context, footer *Footer, end int64) error {
+	raw := footer.encode()
+	for _, off := range []int64{end, 0} {
+		if err := m.write(ctx, raw[:], off); err != nil {
+			return err
+		}
+		if err := m.sync(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write changes the oldest image.
+func (m *merger) write(ctx context.Context, b []byte, off int64) error {
+	if err := m.may(ctx); err != nil {
+		return err
+	}
+	_, err := m.files[0].WriteAt(b, off)
+	return err
+}
+
+func (m *merger) sync(ctx context.Context) error {
+	if err := m.may(ctx); err != nil {
+		return err
+	}
+	return m.files[0].Sync()
+}
