@@ -245,7 +245,7 @@ func TestRequestLargerThanPoolsAcceptIsNotSent(t *testing.T) {
 func TestSilentPoolEndsAGetterWithErrStalled(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	c := s.dial(t, func(o *xapi.Options) { o.StallTimeout = 50 * time.Millisecond })
+	c := s.dial(t, func(o *xapi.Options) { o.StallTimeout, o.CancelTimeout = 50*time.Millisecond, 50*time.Millisecond })
 	s.serve(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		<-r.Context().Done()

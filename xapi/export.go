@@ -145,8 +145,8 @@ func (d *Download) finish(ctx context.Context) error {
 			return err
 		}
 	}
-	if d.outer.Err() != nil {
-		ctx = d.outer
+	if d.outer.Err() != nil { // whichever ended, there is no time to ask why
+		return t.explain(d.outer, err)
 	}
 	return t.explain(ctx, err)
 }

@@ -66,6 +66,10 @@ func (t *transfer) put(outer context.Context, to *url.URL, up *upload) error {
 		t.abandon(outer)
 		return fmt.Errorf("xapi: %s: after %d bytes: %w", t.what, sent, context.Cause(outer))
 	}
+	if broken == nil && sent < up.length {
+		broken = hostError(to.Host, ErrConnectionLost, errors.New("the host hung up"))
+	}
+	up.dog.moved(opts.StallTimeout) // the connection is over, so the task will be
 	waiting, cancel := ctx, func() {}
 	if broken != nil { // the task knows more, and soon
 		waiting, cancel = t.client.cleanup(outer)

@@ -153,7 +153,7 @@ func (s *server) builtin(r *http.Request, method, session string, args []any) (a
 		case method == "task.destroy":
 			delete(s.tasks, ref)
 		}
-		return task, nil
+		return *task, nil
 	default:
 		return nil, []string{"MESSAGE_METHOD_UNKNOWN", method}
 	}
@@ -186,7 +186,7 @@ func (s *server) wait(r *http.Request, ref string, first bool) any {
 	}
 	events := []any{}
 	if task := s.tasks[ref]; task != nil {
-		events = append(events, map[string]any{"class": "task", "operation": "mod", "ref": ref, "snapshot": task})
+		events = append(events, map[string]any{"class": "task", "operation": "mod", "ref": ref, "snapshot": *task})
 	}
 	return map[string]any{"token": "1", "events": events, "valid_ref_counts": map[string]int{"task": 1}}
 }
