@@ -1,2 +1,43 @@
-// Package xapi talks to a pool of XCP-ng or XenServer hosts: calls, records, tasks and disk transfers.
+// Package xapi is a client of the XenAPI, the management interface of XCP-ng and XenServer pools: calls, records, tasks and disk
+// transfers, as far as backup and restore need them.
+//
+// # Calls and records
+//
+// [Dial] logs in. [Client.Call] makes one call, [Client.CallAsync] makes one that may take minutes or hours as a task, which it
+// waits for, and cancels when the context ends. [Get], [ByUUID] and [All] read records:
+//
+//	vm, err := xapi.ByUUID[xapi.VM](ctx, client, uuid)
+//	record, err := xapi.Get(ctx, client, vm)
+//	srs, err := xapi.All[xapi.SR](ctx, client)
+//
+// A [Ref] knows its class, so a reference to a VM cannot be passed for one to a disk. Records have the fields' names of the wire in
+// their JSON form, enumerations are strings, a date is a [Time]. What a record does not know, from a newer pool or from a
+// repository, stays in its Extra and is written again; a nil entry there says that a known field was absent, and keeps it absent as
+// long as the field is zero. A record literal with Extra nil marshals all its fields, nil maps as {} and empty references as
+// OpaqueRef:NULL, which is what the pool's create calls want.
+//
+// # Transfers
+//
+// [Client.ExportVDI] and [Client.ImportVDI] move a disk as a VHD stream or raw. The end of a connection proves nothing about a
+// transfer: hosts report success before they have read, and end a failed export as if it were complete. What counts is the task
+// that accompanies each transfer; [Download.Finish] and ImportVDI return nil only when it says success. That the bytes make a
+// complete VHD is for package vhd to prove: a restore point needs both.
+//
+// Nothing waits for ever: transfers have a watchdog that counts bytes, [Options].StallTimeout. Only CallAsync, and Call of what is
+// not a getter, wait as long as ctx allows, because the pool may.
+//
+// # Errors
+//
+// What the pool refuses is an [*Error], compared by code: errors.Is(err, xapi.ErrVDIInUse). Trouble on the way is [ErrUnreachable],
+// [ErrConnectionLost], [ErrProtocol], [ErrStalled] or [ErrTruncated], with the host's name. The end of a context is reported by its
+// cause. No error, and nothing that is logged, shows a password, a session or a URL with one.
+//
+// # Sessions
+//
+// A client that has lost its session logs in again, once, however many calls notice; a slave's address leads to the master.
+// Connections are kept and reused; when one turns out to be dead, a getter is repeated, and anything else only if none of it was
+// sent.
+//
+// The wire is JSON-RPC 2.0 over HTTP POST /jsonrpc. Integers are exact over all 64 bits; NaN
+// and the infinities, which JSON cannot say and pools send nevertheless, read as zero.
 package xapi

@@ -1,0 +1,143 @@
+package xapi_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"slices"
+	"strings"
+
+	"github.com/xenbackup/xenbackup/vhd"
+	"github.com/xenbackup/xenbackup/xapi"
+	"github.com/xenbackup/xenbackup/xapi/xapitest"
+)
+
+// pool starts a simulated pool with one VM that has one empty disk. With a real one, Dial takes its address: https://pool.example.org.
+func pool() *xapitest.Pool {
+	pool, err := xapitest.Start(xapitest.Inventory{
+		SRs: []xapitest.SR{{Name: "local"}},
+		VMs: []xapitest.VM{{Name: "web", Disks: []xapitest.Disk{{Name: "root", Size: 8 << 20}}}},
+	}, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return pool
+}
+
+func Example() {
+	pool := pool()
+	defer pool.Close()
+	ctx := context.Background()
+
+	client, err := xapi.Dial(ctx, pool.URL(), &xapi.Options{Username: pool.Username(), Password: xapi.Secret(pool.Password())})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	vms, err := xapi.All[xapi.VM](ctx, client)
+	if err != nil {
+		log.Fatal(err)
+	}
+	var names []string
+	for _, vm := range vms {
+		if !vm.IsControlDomain && !vm.IsATemplate {
+			names = append(names, vm.NameLabel)
+		}
+	}
+	slices.Sort(names)
+	fmt.Println(strings.Join(names, " "))
+	// Output: web
+}
+
+func ExampleClient_ExportVDI() {
+	pool := pool()
+	defer pool.Close()
+	ctx := context.Background()
+	client, err := xapi.Dial(ctx, pool.URL(), &xapi.Options{Password: xapi.Secret(pool.Password())})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	err = exportSnapshot(ctx, client, pool.VM("web").UUID)
+	fmt.Println(err)
+	// Output:
+	// a disk of 8 MiB, 0 blocks
+	// <nil>
+}
+
+// exportSnapshot reads the disks of a VM as they are now, and leaves no snapshot behind.
+func exportSnapshot(ctx context.Context, client *xapi.Client, uuid string) error {
+	vm, err := xapi.ByUUID[xapi.VM](ctx, client, uuid)
+	if err != nil {
+		return err
+	}
+	var snapshot xapi.Ref[xapi.VM]
+	if err := client.CallAsync(ctx, "VM.snapshot", &snapshot, vm, "for the export"); err != nil {
+		return err
+	}
+	record, err := xapi.Get(ctx, client, snapshot)
+	if err != nil {
+		return err
+	}
+	for _, ref := range record.VBDs {
+		vbd, err := xapi.Get(ctx, client, ref)
+		if err != nil {
+			return err
+		}
+		if err := export(ctx, client, vbd.VDI); err != nil {
+			return err
+		}
+		if err := client.CallAsync(ctx, "VDI.destroy", nil, vbd.VDI); err != nil {
+			return err
+		}
+	}
+	return client.CallAsync(ctx, "VM.destroy", nil, snapshot)
+}
+
+func export(ctx context.Context, client *xapi.Client, vdi xapi.Ref[xapi.VDI]) error {
+	download, err := client.ExportVDI(ctx, vdi, nil)
+	if err != nil {
+		return err
+	}
+	defer download.Close()
+	stream, err := vhd.NewStreamReader(download)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("a disk of %d MiB, %d blocks\n", stream.Size()>>20, len(stream.Blocks()))
+	if _, _, err := stream.Next(make([]byte, 2<<20)); err != io.EOF {
+		return fmt.Errorf("more than announced: %w", err)
+	}
+	if err := stream.Close(); err != nil { // the structure is complete
+		return err
+	}
+	return download.Finish(ctx) // and the pool agrees
+}
+
+func ExampleClient_ImportVDI() {
+	pool := pool()
+	defer pool.Close()
+	ctx := context.Background()
+	client, err := xapi.Dial(ctx, pool.URL(), &xapi.Options{Password: xapi.Secret(pool.Password())})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	sr, err := xapi.ByUUID[xapi.SR](ctx, client, pool.SR("local").UUID)
+	if err != nil {
+		log.Fatal(err)
+	}
+	var vdi xapi.Ref[xapi.VDI]
+	disk := xapi.VDI{NameLabel: "restored", SR: sr, VirtualSize: 1 << 20, Type: "user"}
+	if err := client.CallAsync(ctx, "VDI.create", &vdi, disk); err != nil {
+		log.Fatal(err)
+	}
+	content := strings.Repeat("restored ", 1<<20)[:1<<20]
+	err = client.ImportVDI(ctx, vdi, int64(len(content)), strings.NewReader(content), &xapi.ImportVDIOptions{Format: "raw"})
+	fmt.Println(err)
+	// Output: <nil>
+}
