@@ -80,7 +80,7 @@ func (t tx) place(vm, class, back, field, wish string, limit int) (string, error
 }
 
 func (p *Pool) vbdCreate(_ context.Context, c *call) (any, error) {
-	values, err := constructorFields("VBD", c.raw(0), "VM VDI userdevice bootable mode type empty other_config qos_algorithm_type qos_algorithm_params")
+	values, err := constructorFields("VBD", c.fields(), "VM VDI userdevice bootable mode type empty other_config qos_algorithm_type qos_algorithm_params")
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +159,7 @@ func (p *Pool) vbdUnplug(_ context.Context, c *call) (any, error) {
 }
 
 func (p *Pool) vifCreate(_ context.Context, c *call) (any, error) {
-	values, err := constructorFields("VIF", c.raw(0), "device network VM MAC MTU other_config qos_algorithm_type qos_algorithm_params")
+	values, err := constructorFields("VIF", c.fields(), "device network VM MAC MTU other_config qos_algorithm_type qos_algorithm_params")
 	if err != nil {
 		return nil, err
 	}

@@ -64,7 +64,7 @@ func (p *Pool) runMethod(ctx context.Context, m *method, c *call, args []any, fa
 
 // startAsync starts the call in the background and returns its task.
 func (p *Pool) startAsync(ctx context.Context, m *method, c *call, args []any, fault *fault) (any, error) {
-	c.task = p.createTask("Async."+c.name, "", c.session)
+	c.task = p.createTask("Async."+c.name, "")
 	p.work.Go(func() {
 		p.runTask(ctx, c.task, func(ctx context.Context) (string, error) {
 			value, err := p.runMethod(ctx, m, c, args, fault)

@@ -1,2 +1,66 @@
-// Package xapitest simulates a pool of XCP-ng hosts inside a test or a program.
+// Package xapitest is a simulated pool of XCP-ng hosts that runs inside a test or
+// a program. It speaks the XenAPI over real HTTP, its disks are raw files with
+// true content, and it misbehaves on demand. Everything that talks to a pool
+// through package xapi, or through any other client that speaks JSON-RPC, can be
+// tried on it without a hypervisor.
+//
+//	pool := xapitest.NewPool(t, xapitest.Inventory{VMs: []xapitest.VM{{
+//		Name: "web", PowerState: "Running", Disks: []xapitest.Disk{{Size: 1 << 30}},
+//	}}})
+//	client := pool.Client(t)               // or any client, at pool.URL()
+//	live := pool.VM("web").Disks[0].Path   // write here: that is the guest at work
+//	pool.Fail("VM.snapshot", xapitest.OnCall(2), xapi.ErrSRFull)
+//
+// [NewPool] is for tests, [Start] for programs. The pool lives until [Pool.Close],
+// which waits for everything it started; NewPool closes it with the test and
+// fails the test if a scripted fault never struck.
+//
+// # Disks
+//
+// A VDI is one sparse raw file, named by its uuid, in Options.Dir. The file of a
+// live disk may be written by anyone at any time, also while it is being
+// snapshot: the snapshot is then one instant where the filesystem shares blocks
+// (XFS, Btrfs), and a copy in ascending order elsewhere, as a running guest
+// without flush would leave it. The file of a snapshot is never written again.
+// [Pool.VDIPath] and [DiskInfo] give the paths.
+//
+// # Faults
+//
+// [Pool.Fail] lets the nth call of a method, or the nth transfer, fail with an
+// error of the XenAPI; [Pool.Hang] lets it wait for ever; [Pool.Break] cuts,
+// resets or stalls a transfer at a byte; [Pool.ExpireSessions] does what its name
+// says. [Pool.Calls] shows what was called, and [Pool.Leaks] what a backup
+// program has left behind. Nothing is random.
+//
+// # What is as on a real pool
+//
+//	RPC           JSON-RPC 2.0 and 1.0 at /jsonrpc: envelopes, error codes and parameters, argument
+//	              checks, HTTP 500 in HTML for what is no call, 300 KiB per call, no chunked requests
+//	HTTP          header block of 1 KiB, 401/403/404/431/501, replies mirror the version, Connection: close
+//	objects       the messages of every field of 23 classes (get, set, add_to, remove_from, add, remove,
+//	              get_record, get_all_records_where, get_by_uuid, ...), back references, create with the
+//	              fields that it requires, refs and uuids that change as on a pool
+//	tasks         Async. calls, results as XML-RPC text, cancel, destroy of a pending one, 200 finished kept
+//	events        event.from with tokens, classes and single objects, event.inject
+//	VMs           create, destroy, clone, snapshot with ignore_vdis, start, stop, pause, reboot; power
+//	              states, blocked_operations, templates; VBD plug and unplug, VIFs, VTPMs with contents
+//	disks         create (rounded up to 2 MiB), destroy, clone, snapshot, resize; VDI_IN_USE by what is
+//	              attached; transfers attach to the control domain for all to see
+//	exports       /export_raw_vdi as vhd-tool writes it, full and with base, and raw: the body ends with the
+//	              connection, errors are a second answer in the body, the task ends after the body
+//	imports       /import_raw_vdi of VHD (bitmaps honoured, differences applied) and raw: 200 before the
+//	              body is read, the outcome only in the task, a refused body resets the connection
+//	space         SR_FULL for repositories with a size, VDI_IO_ERROR when an import does not fit
+//
+// # What is not simulated
+//
+//	transport     XML-RPC calls, TLS, redirects; all hosts of an inventory are there, but only the master serves
+//	transfers     /export and /import (XVA), metadata, tar and qcow2 formats, NBD
+//	storage       chains of VHDs and their coalescing (each disk is a file of its own), CBT, copies and
+//	              migration; exports with base compare contents, a host compares allocation and may send more
+//	VMs           checkpoint, suspend, resume, revert, guest metrics, HA
+//	roles         everyone who logs in may do everything
+//
+// A method that is not simulated fails with MESSAGE_METHOD_UNKNOWN, never with a
+// made-up success.
 package xapitest

@@ -78,7 +78,9 @@ func TestWaitingForEventsEndsWithTheSession(t *testing.T) {
 		client := &http.Client{Transport: p.Transport()}
 		ask := func(method, params string) string {
 			body := strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"` + method + `","params":[` + params + `]}`)
-			resp, err := client.Post(p.URL()+"/jsonrpc", "application/json", body)
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.URL()+"/jsonrpc", body)
+			require.NoError(t, err)
+			resp, err := client.Do(req)
 			require.NoError(t, err)
 			answer, err := io.ReadAll(resp.Body)
 			require.NoError(t, errors.Join(err, resp.Body.Close()))

@@ -111,6 +111,17 @@ func finished(t *testing.T, c *xapi.Client, ref string) *xapi.Task {
 	}
 }
 
+// gone waits until a task does not exist any more: its client has marked it.
+func gone(t *testing.T, c *xapi.Client, ref string) {
+	t.Helper()
+	token := ""
+	for c.Call(t.Context(), "task.get_status", nil, ref) == nil {
+		var batch struct{ Token string }
+		require.NoError(t, c.Call(t.Context(), "event.from", &batch, []string{"task/" + ref}, token, 30.1))
+		token = batch.Token
+	}
+}
+
 // fill writes n random bytes at off of a disk's file.
 func fill(t *testing.T, path string, off, n int64, seed byte) {
 	t.Helper()

@@ -101,6 +101,9 @@ func readHeader(r *bufio.Reader) (*http.Request, error) {
 	var block bytes.Buffer
 	for {
 		line, err := r.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			return nil, errHeaderTooLarge
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -41,7 +41,9 @@ func (c *call) dict(i int) map[string]string {
 	m, _ := c.arg(i).(map[string]string)
 	return m
 }
-func (c *call) raw(i int) map[string]any { m, _ := c.arg(i).(map[string]any); return m }
+
+// fields returns the record given to a create message.
+func (c *call) fields() map[string]any { m, _ := c.arg(0).(map[string]any); return m }
 
 // arg returns argument i, or nil when it is optional and was not given.
 func (c *call) arg(i int) any {
@@ -105,9 +107,10 @@ func (m *method) bind(name string, args []any) ([]any, error) {
 	out := make([]any, len(args))
 	for i, a := range args {
 		p := m.params[i]
-		v, ok := a, true
+		var v any
+		var ok bool
 		if p.raw {
-			_, ok = a.(map[string]any)
+			v, ok = a.(map[string]any)
 		} else {
 			v, ok = coerce(p.kind, a)
 		}

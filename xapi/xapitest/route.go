@@ -12,12 +12,11 @@ func (p *Pool) route(ctx context.Context, x *exchange) {
 	path := strings.TrimSuffix(x.req.URL.Path, "/")
 	switch x.req.Method {
 	case http.MethodPost:
-		switch {
-		case path == "/jsonrpc", path == "/json":
+		if path == "/jsonrpc" || path == "/json" {
 			p.postJSON(ctx, x)
-		default:
-			x.html(http.StatusInternalServerError) // XML-RPC is not simulated
+			return
 		}
+		x.html(http.StatusInternalServerError) // XML-RPC is not simulated
 	case http.MethodGet:
 		if path == "/export_raw_vdi" {
 			p.getExport(ctx, x)

@@ -18,20 +18,32 @@ func TestEnvelopesAreThoseOfTheXenAPI(t *testing.T) {
 	for _, c := range []struct{ name, body, want string }{
 		{"2.0", `{"jsonrpc":"2.0","id":"a","method":"pool.get_all_records_where","params":["S","false"]}`, `{"id":"a","jsonrpc":"2.0","result":{}}`},
 		{"void is an empty string", `{"jsonrpc":"2.0","id":7,"method":"session.set_other_config","params":["S","S",{}]}`, `{"id":7,"jsonrpc":"2.0","result":""}`},
-		{"2.0 failure", `{"jsonrpc":"2.0","id":1,"method":"VM.get_uuid","params":["S","OpaqueRef:x"]}`,
-			`{"error":{"code":1,"data":["VM","OpaqueRef:x"],"message":"HANDLE_INVALID"},"id":1,"jsonrpc":"2.0"}`},
+		{
+			"2.0 failure", `{"jsonrpc":"2.0","id":1,"method":"VM.get_uuid","params":["S","OpaqueRef:x"]}`,
+			`{"error":{"code":1,"data":["VM","OpaqueRef:x"],"message":"HANDLE_INVALID"},"id":1,"jsonrpc":"2.0"}`,
+		},
 		{"1.0", `{"id":1,"method":"VM.get_by_name_label","params":["S","none"]}`, `{"error":null,"id":1,"result":[]}`},
 		{"1.0 failure", `{"id":1,"method":"VM.get_by_uuid","params":["S","u"]}`, `{"error":["UUID_INVALID","VM","u"],"id":1,"result":null}`},
-		{"no session", `{"jsonrpc":"2.0","id":1,"method":"VM.get_all","params":["OpaqueRef:x"]}`,
-			`{"error":{"code":1,"data":["OpaqueRef:x"],"message":"SESSION_INVALID"},"id":1,"jsonrpc":"2.0"}`},
-		{"unknown method", `{"jsonrpc":"2.0","id":1,"method":"VM.fly","params":["S"]}`,
-			`{"error":{"code":1,"data":["VM.fly"],"message":"MESSAGE_METHOD_UNKNOWN"},"id":1,"jsonrpc":"2.0"}`},
-		{"wrong number of arguments", `{"jsonrpc":"2.0","id":1,"method":"VM.snapshot","params":["S","v"]}`,
-			`{"error":{"code":1,"data":["VM.snapshot","3","1"],"message":"MESSAGE_PARAMETER_COUNT_MISMATCH"},"id":1,"jsonrpc":"2.0"}`},
-		{"wrong type", `{"jsonrpc":"2.0","id":1,"method":"VM.set_name_label","params":["S","v",1.5]}`,
-			`{"error":{"code":1,"data":["value"],"message":"FIELD_TYPE_ERROR"},"id":1,"jsonrpc":"2.0"}`},
-		{"wrong password", `{"jsonrpc":"2.0","id":1,"method":"session.login_with_password","params":["root","x","1.0","me"]}`,
-			`{"error":{"code":1,"data":["root","Authentication failure"],"message":"SESSION_AUTHENTICATION_FAILED"},"id":1,"jsonrpc":"2.0"}`},
+		{
+			"no session", `{"jsonrpc":"2.0","id":1,"method":"VM.get_all","params":["OpaqueRef:x"]}`,
+			`{"error":{"code":1,"data":["OpaqueRef:x"],"message":"SESSION_INVALID"},"id":1,"jsonrpc":"2.0"}`,
+		},
+		{
+			"unknown method", `{"jsonrpc":"2.0","id":1,"method":"VM.fly","params":["S"]}`,
+			`{"error":{"code":1,"data":["VM.fly"],"message":"MESSAGE_METHOD_UNKNOWN"},"id":1,"jsonrpc":"2.0"}`,
+		},
+		{
+			"wrong number of arguments", `{"jsonrpc":"2.0","id":1,"method":"VM.snapshot","params":["S","v"]}`,
+			`{"error":{"code":1,"data":["VM.snapshot","3","1"],"message":"MESSAGE_PARAMETER_COUNT_MISMATCH"},"id":1,"jsonrpc":"2.0"}`,
+		},
+		{
+			"wrong type", `{"jsonrpc":"2.0","id":1,"method":"VM.set_name_label","params":["S","v",1.5]}`,
+			`{"error":{"code":1,"data":["value"],"message":"FIELD_TYPE_ERROR"},"id":1,"jsonrpc":"2.0"}`,
+		},
+		{
+			"wrong password", `{"jsonrpc":"2.0","id":1,"method":"session.login_with_password","params":["root","x","1.0","me"]}`,
+			`{"error":{"code":1,"data":["root","Authentication failure"],"message":"SESSION_AUTHENTICATION_FAILED"},"id":1,"jsonrpc":"2.0"}`,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

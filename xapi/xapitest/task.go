@@ -15,7 +15,7 @@ const maxFinishedTasks = 200
 func (p *Pool) taskMethods() map[string]*method {
 	return map[string]*method{
 		"task.create": syncOnly("label:string description:string", func(_ context.Context, c *call) (any, error) {
-			return p.createTask(c.str(0), c.str(1), c.session), nil
+			return p.createTask(c.str(0), c.str(1)), nil
 		}),
 		"task.cancel": both("task:ref", func(_ context.Context, c *call) (any, error) {
 			return nil, p.cancelTask(c.str(0))
@@ -29,15 +29,12 @@ func (p *Pool) taskMethods() map[string]*method {
 	}
 }
 
-func (p *Pool) createTask(label, description, session string) (ref string) {
+func (p *Pool) createTask(label, description string) (ref string) {
 	_ = p.db.update(func(tx tx) error { // creates, cannot fail
 		ref = tx.create("task", record{
 			"name_label": label, "name_description": description, "created": now(), "status": "pending",
 			"resident_on": p.master, "type": "<none/>", "allowed_operations": []string{"cancel", "destroy"},
 		})
-		if s, err := tx.record("session", session); err == nil {
-			return tx.set("session", session, record{"tasks": with(s.set("tasks"), ref)})
-		}
 		return nil
 	})
 	return ref

@@ -39,8 +39,7 @@ func (p *Pool) openTransfer(x *exchange, request string) *transfer {
 	}
 	p.record(request, []any{args})
 	t := &transfer{pool: p, x: x, task: query.Get("task_id")}
-	session, ok := p.httpSession(x.req)
-	if !ok {
+	if !p.authorized(x.req) {
 		if t.task != "" {
 			p.completeTask(t.task, "", fail("SESSION_AUTHENTICATION_FAILED"))
 		}
@@ -48,7 +47,7 @@ func (p *Pool) openTransfer(x *exchange, request string) *transfer {
 		return nil
 	}
 	if t.task == "" {
-		t.task = p.createTask(request, "", session)
+		t.task = p.createTask(request, "")
 	} else if rec, err := p.db.record("task", t.task); err != nil || rec.str("status") != "pending" {
 		x.html(http.StatusInternalServerError)
 		return nil
@@ -57,10 +56,10 @@ func (p *Pool) openTransfer(x *exchange, request string) *transfer {
 	return t
 }
 
-// httpSession accepts a session in the query or the only cookie, or a name and
+// authorized accepts a session in the query or the only cookie, or a name and
 // password.
-func (p *Pool) httpSession(r *http.Request) (session string, ok bool) {
-	session = r.URL.Query().Get("session_id")
+func (p *Pool) authorized(r *http.Request) bool {
+	session := r.URL.Query().Get("session_id")
 	if session == "" {
 		for part := range strings.FieldsFuncSeq(r.Header.Get("Cookie"), func(c rune) bool { return c == ';' || c == '&' }) {
 			if value, found := strings.CutPrefix(part, "session_id="); found {
@@ -69,10 +68,10 @@ func (p *Pool) httpSession(r *http.Request) (session string, ok bool) {
 		}
 	}
 	if session != "" {
-		return session, p.touchSession(session) == nil
+		return p.touchSession(session) == nil
 	}
 	user, password, basic := r.BasicAuth()
-	return "", basic && equalSecrets(user, p.Username()) && equalSecrets(password, p.Password())
+	return basic && equalSecrets(user, p.Username()) && equalSecrets(password, p.Password())
 }
 
 // run does the work of a transfer in its task: refuse or begin answering first,

@@ -26,7 +26,7 @@ func (p *Pool) vdiMethods() map[string]*method {
 // vdiCreate rounds the size up to 2 MiB, as the storage drivers for VHD do:
 // callers have to read it again.
 func (p *Pool) vdiCreate(_ context.Context, c *call) (any, error) {
-	values, err := constructorFields("VDI", c.raw(0), "SR virtual_size type sharable read_only other_config")
+	values, err := constructorFields("VDI", c.fields(), "SR virtual_size type sharable read_only other_config")
 	if err != nil {
 		return nil, err
 	}

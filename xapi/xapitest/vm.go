@@ -59,7 +59,7 @@ func (t tx) createVM(values record) string {
 // vmCreate ignores what a client may not choose. A power state other than
 // Suspended, with all that a suspended VM needs, means Halted.
 func (p *Pool) vmCreate(_ context.Context, c *call) (any, error) {
-	values, err := constructorFields("VM", c.raw(0), requiredVM)
+	values, err := constructorFields("VM", c.fields(), requiredVM)
 	if err != nil {
 		return nil, err
 	}
