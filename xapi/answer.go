@@ -49,15 +49,15 @@ func decodeAnswer(r io.Reader, result any) (failure, error) {
 			return nil, err
 		}
 		var ignored json.RawMessage
-		switch {
-		case name == "result":
+		switch name {
+		case "result":
 			answered = true
 			var into any = &ignored
 			if result != nil {
 				into = result
 			}
 			err = dec.Decode(into)
-		case name == "error":
+		case "error":
 			if err = dec.Decode(&ignored); err == nil {
 				failed, err = decodeFailure(ignored)
 			}

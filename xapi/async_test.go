@@ -113,8 +113,7 @@ func TestCallAsyncOutlivesNetworkTrouble(t *testing.T) {
 func TestCallAsyncGivesUpOnATaskThatNeverEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		pool := roundTripper(func(r *http.Request) (string, error) { return stubborn(r) })
-		c, err := xapi.Dial(t.Context(), "http://pool", &xapi.Options{Password: password, Transport: pool})
+		c, err := xapi.Dial(t.Context(), "http://pool", &xapi.Options{Password: password, Transport: roundTripper(stubborn)})
 		require.NoError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()

@@ -43,7 +43,7 @@ func TestWrongPasswordNamesHostAndUser(t *testing.T) {
 
 func TestNoConnectionIsErrUnreachableAndTheNetworksError(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	addr := listener.Addr().String()
 	require.NoError(t, listener.Close())

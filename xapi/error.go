@@ -35,7 +35,7 @@ func (e *Error) Error() string {
 
 // Is reports whether target is an *Error of the same code. SR_BACKEND_FAILURE also stands for the numbered codes of that family.
 func (e *Error) Is(target error) bool {
-	t, ok := target.(*Error) //nolint:errorlint // Is compares with the target itself; errors.Is does the unwrapping
+	t, ok := target.(*Error)
 	if !ok {
 		return false
 	}

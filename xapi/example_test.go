@@ -2,9 +2,9 @@ package xapi_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"log"
 	"slices"
 	"strings"
 
@@ -13,32 +13,33 @@ import (
 	"github.com/xenbackup/xenbackup/xapi/xapitest"
 )
 
-// pool starts a simulated pool with one VM that has one empty disk. With a real one, Dial takes its address: https://pool.example.org.
-func pool() *xapitest.Pool {
-	pool, err := xapitest.Start(xapitest.Inventory{
-		SRs: []xapitest.SR{{Name: "local"}},
-		VMs: []xapitest.VM{{Name: "web", Disks: []xapitest.Disk{{Name: "root", Size: 8 << 20}}}},
-	}, nil)
-	if err != nil {
-		log.Fatal(err)
-	}
-	return pool
+// web is a pool with one VM that has one empty disk, as the examples need it. With a real pool, Dial takes its address, such as
+// https://pool.example.org.
+var web = xapitest.Inventory{
+	SRs: []xapitest.SR{{Name: "local"}},
+	VMs: []xapitest.VM{{Name: "web", Disks: []xapitest.Disk{{Name: "root", Size: 8 << 20}}}},
 }
 
 func Example() {
-	pool := pool()
-	defer pool.Close()
 	ctx := context.Background()
+	pool, err := xapitest.Start(web, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer pool.Close()
 
 	client, err := xapi.Dial(ctx, pool.URL(), &xapi.Options{Username: pool.Username(), Password: xapi.Secret(pool.Password())})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer client.Close()
 
 	vms, err := xapi.All[xapi.VM](ctx, client)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	var names []string
 	for _, vm := range vms {
@@ -52,12 +53,17 @@ func Example() {
 }
 
 func ExampleClient_ExportVDI() {
-	pool := pool()
-	defer pool.Close()
 	ctx := context.Background()
+	pool, err := xapitest.Start(web, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer pool.Close()
 	client, err := xapi.Dial(ctx, pool.URL(), &xapi.Options{Password: xapi.Secret(pool.Password())})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer client.Close()
 
@@ -108,7 +114,7 @@ func export(ctx context.Context, client *xapi.Client, vdi xapi.Ref[xapi.VDI]) er
 		return err
 	}
 	fmt.Printf("a disk of %d MiB, %d blocks\n", stream.Size()>>20, len(stream.Blocks()))
-	if _, _, err := stream.Next(make([]byte, 2<<20)); err != io.EOF {
+	if _, _, err := stream.Next(make([]byte, 2<<20)); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("more than announced: %w", err)
 	}
 	if err := stream.Close(); err != nil { // the structure is complete
@@ -118,23 +124,30 @@ func export(ctx context.Context, client *xapi.Client, vdi xapi.Ref[xapi.VDI]) er
 }
 
 func ExampleClient_ImportVDI() {
-	pool := pool()
-	defer pool.Close()
 	ctx := context.Background()
+	pool, err := xapitest.Start(web, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer pool.Close()
 	client, err := xapi.Dial(ctx, pool.URL(), &xapi.Options{Password: xapi.Secret(pool.Password())})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer client.Close()
 
 	sr, err := xapi.ByUUID[xapi.SR](ctx, client, pool.SR("local").UUID)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	var vdi xapi.Ref[xapi.VDI]
 	disk := xapi.VDI{NameLabel: "restored", SR: sr, VirtualSize: 1 << 20, Type: "user"}
 	if err := client.CallAsync(ctx, "VDI.create", &vdi, disk); err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	content := strings.Repeat("restored ", 1<<20)[:1<<20]
 	err = client.ImportVDI(ctx, vdi, int64(len(content)), strings.NewReader(content), &xapi.ImportVDIOptions{Format: "raw"})

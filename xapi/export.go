@@ -72,7 +72,7 @@ func (c *Client) ExportVDI(ctx context.Context, vdi Ref[VDI], opts *ExportVDIOpt
 func (t *transfer) download(outer context.Context, from *url.URL) (*Download, error) {
 	ctx, end := context.WithCancelCause(outer)
 	dog := newWatchdog(t.client.opts.FirstByteTimeout, end)
-	resp, err := t.send(ctx, from, nil)
+	resp, err := t.send(ctx, from, nil) //nolint:bodyclose // the Download closes it
 	dog.rest()
 	if err != nil {
 		end(context.Canceled)

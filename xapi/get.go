@@ -10,7 +10,7 @@ type Caller interface {
 // Get reads one record. An object that is gone is ErrHandleInvalid.
 func Get[T any, P Record[T]](ctx context.Context, c Caller, ref Ref[T]) (*T, error) {
 	record := new(T)
-	if err := c.Call(ctx, P(record).class()+".get_record", record, ref); err != nil {
+	if err := c.Call(ctx, classOf[T, P]()+".get_record", record, ref); err != nil {
 		return nil, err
 	}
 	return record, nil
@@ -19,7 +19,7 @@ func Get[T any, P Record[T]](ctx context.Context, c Caller, ref Ref[T]) (*T, err
 // ByUUID finds the reference that belongs to a UUID, as in ByUUID[VM](ctx, client, uuid). No such object is ErrUUIDInvalid.
 func ByUUID[T any, P Record[T]](ctx context.Context, c Caller, uuid string) (Ref[T], error) {
 	var ref Ref[T]
-	err := c.Call(ctx, P(nil).class()+".get_by_uuid", &ref, uuid)
+	err := c.Call(ctx, classOf[T, P]()+".get_by_uuid", &ref, uuid)
 	return ref, err
 }
 
@@ -27,8 +27,10 @@ func ByUUID[T any, P Record[T]](ctx context.Context, c Caller, uuid string) (Ref
 // control domains.
 func All[T any, P Record[T]](ctx context.Context, c Caller) (map[Ref[T]]*T, error) {
 	records := make(map[Ref[T]]*T)
-	if err := c.Call(ctx, P(nil).class()+".get_all_records", &records); err != nil {
+	if err := c.Call(ctx, classOf[T, P]()+".get_all_records", &records); err != nil {
 		return nil, err
 	}
 	return records, nil
 }
+
+func classOf[T any, P Record[T]]() string { return P(new(T)).class() }

@@ -30,7 +30,7 @@ type Host struct {
 	Extra map[string]json.RawMessage `json:"-"`
 }
 
-func (*Host) class() string { return "host" }
+func (Host) class() string { return "host" }
 
 // UnmarshalJSON reads the record as JSON-RPC sends it and keeps unknown fields in Extra.
 func (h *Host) UnmarshalJSON(data []byte) error { return unmarshalRecord(data, h, &h.Extra) }

@@ -24,7 +24,7 @@ type Network struct {
 	Extra map[string]json.RawMessage `json:"-"`
 }
 
-func (*Network) class() string { return "network" }
+func (Network) class() string { return "network" }
 
 // UnmarshalJSON reads the record as JSON-RPC sends it and keeps unknown fields in Extra.
 func (n *Network) UnmarshalJSON(data []byte) error { return unmarshalRecord(data, n, &n.Extra) }

@@ -15,7 +15,7 @@ type PBD struct {
 	Extra map[string]json.RawMessage `json:"-"`
 }
 
-func (*PBD) class() string { return "PBD" }
+func (PBD) class() string { return "PBD" }
 
 // UnmarshalJSON reads the record as JSON-RPC sends it and keeps unknown fields in Extra.
 func (pbd *PBD) UnmarshalJSON(data []byte) error { return unmarshalRecord(data, pbd, &pbd.Extra) }

@@ -30,7 +30,7 @@ type PIF struct {
 	Extra map[string]json.RawMessage `json:"-"`
 }
 
-func (*PIF) class() string { return "PIF" }
+func (PIF) class() string { return "PIF" }
 
 // UnmarshalJSON reads the record as JSON-RPC sends it and keeps unknown fields in Extra.
 func (pif *PIF) UnmarshalJSON(data []byte) error { return unmarshalRecord(data, pif, &pif.Extra) }

@@ -22,7 +22,7 @@ type Pool struct {
 	Extra map[string]json.RawMessage `json:"-"`
 }
 
-func (*Pool) class() string { return "pool" }
+func (Pool) class() string { return "pool" }
 
 // UnmarshalJSON reads the record as JSON-RPC sends it and keeps unknown fields in Extra.
 func (p *Pool) UnmarshalJSON(data []byte) error { return unmarshalRecord(data, p, &p.Extra) }

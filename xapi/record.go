@@ -14,12 +14,17 @@ import (
 // Record is satisfied by the pointers to the record types of this package: the classes that [Get], [ByUUID] and [All] can ask for.
 type Record[T any] interface {
 	*T
+	classed
+}
+
+// classed knows its class as the pool spells it: VM, but host.
+type classed interface {
 	class() string
 }
 
 // unmarshalRecord decodes data into the tagged fields of *record and leaves the rest in *extra. A named field that data does not
 // carry gets a nil entry in *extra, one that is null gets that null, so that marshalRecord can tell "absent" from "zero".
-func unmarshalRecord(data []byte, record interface{ class() string }, extra *map[string]json.RawMessage) error {
+func unmarshalRecord(data []byte, record classed, extra *map[string]json.RawMessage) error {
 	if string(bytes.TrimSpace(data)) == "null" {
 		return nil
 	}
@@ -73,7 +78,7 @@ func decodeField(raw json.RawMessage, field reflect.Value) error {
 }
 
 // marshalRecord is the inverse of unmarshalRecord. Named fields come in the order of the struct, then extra by name.
-func marshalRecord(record interface{ class() string }, extra map[string]json.RawMessage) ([]byte, error) {
+func marshalRecord(record classed, extra map[string]json.RawMessage) ([]byte, error) {
 	var out bytes.Buffer
 	separator := byte('{')
 	write := func(name string, raw []byte) {

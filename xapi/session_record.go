@@ -22,7 +22,7 @@ type Session struct {
 	Extra map[string]json.RawMessage `json:"-"`
 }
 
-func (*Session) class() string { return "session" }
+func (Session) class() string { return "session" }
 
 // UnmarshalJSON reads the record as JSON-RPC sends it and keeps unknown fields in Extra.
 func (s *Session) UnmarshalJSON(data []byte) error { return unmarshalRecord(data, s, &s.Extra) }

@@ -28,7 +28,7 @@ type SR struct {
 	Extra map[string]json.RawMessage `json:"-"`
 }
 
-func (*SR) class() string { return "SR" }
+func (SR) class() string { return "SR" }
 
 // UnmarshalJSON reads the record as JSON-RPC sends it and keeps unknown fields in Extra.
 func (sr *SR) UnmarshalJSON(data []byte) error { return unmarshalRecord(data, sr, &sr.Extra) }

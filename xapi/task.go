@@ -27,7 +27,7 @@ type Task struct {
 	Extra map[string]json.RawMessage `json:"-"`
 }
 
-func (*Task) class() string { return "task" }
+func (Task) class() string { return "task" }
 
 // UnmarshalJSON reads the record as JSON-RPC sends it and keeps unknown fields in Extra.
 func (t *Task) UnmarshalJSON(data []byte) error { return unmarshalRecord(data, t, &t.Extra) }

@@ -30,7 +30,7 @@ type VBD struct {
 	Extra map[string]json.RawMessage `json:"-"`
 }
 
-func (*VBD) class() string { return "VBD" }
+func (VBD) class() string { return "VBD" }
 
 // UnmarshalJSON reads the record as JSON-RPC sends it and keeps unknown fields in Extra.
 func (vbd *VBD) UnmarshalJSON(data []byte) error { return unmarshalRecord(data, vbd, &vbd.Extra) }

@@ -39,7 +39,7 @@ type VDI struct {
 	Extra map[string]json.RawMessage `json:"-"`
 }
 
-func (*VDI) class() string { return "VDI" }
+func (VDI) class() string { return "VDI" }
 
 // UnmarshalJSON reads the record as JSON-RPC sends it and keeps unknown fields in Extra.
 func (vdi *VDI) UnmarshalJSON(data []byte) error { return unmarshalRecord(data, vdi, &vdi.Extra) }

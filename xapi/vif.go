@@ -36,7 +36,7 @@ type VIF struct {
 	Extra map[string]json.RawMessage `json:"-"`
 }
 
-func (*VIF) class() string { return "VIF" }
+func (VIF) class() string { return "VIF" }
 
 // UnmarshalJSON reads the record as JSON-RPC sends it and keeps unknown fields in Extra.
 func (vif *VIF) UnmarshalJSON(data []byte) error { return unmarshalRecord(data, vif, &vif.Extra) }

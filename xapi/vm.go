@@ -88,7 +88,7 @@ type VM struct {
 	Extra map[string]json.RawMessage `json:"-"`
 }
 
-func (*VM) class() string { return "VM" }
+func (VM) class() string { return "VM" }
 
 // UnmarshalJSON reads the record as JSON-RPC sends it and keeps unknown fields in Extra.
 func (vm *VM) UnmarshalJSON(data []byte) error { return unmarshalRecord(data, vm, &vm.Extra) }

@@ -17,7 +17,7 @@ type VTPM struct {
 	Extra map[string]json.RawMessage `json:"-"`
 }
 
-func (*VTPM) class() string { return "VTPM" }
+func (VTPM) class() string { return "VTPM" }
 
 // UnmarshalJSON reads the record as JSON-RPC sends it and keeps unknown fields in Extra.
 func (vtpm *VTPM) UnmarshalJSON(data []byte) error { return unmarshalRecord(data, vtpm, &vtpm.Extra) }
