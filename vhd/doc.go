@@ -1,2 +1,87 @@
-// Package vhd reads, writes and merges virtual hard disks (VHD).
+// Package vhd reads, writes and merges virtual hard disks (VHD), the format in
+// which Xen hosts exchange disks and in which backups keep them.
+//
+// # Reading
+//
+// [Open] reads one image of any origin: fixed, dynamic or differencing, with
+// blocks of any power of two up to 16 MiB, of which some sectors may be missing.
+// [OpenChain] joins a differencing image with its parents to one disk. Both are
+// a [disk.Source]: an io.ReaderAt that also says where data is.
+//
+// A stream, as a host exports it, is read with [NewStreamReader] block by block.
+// Its Close proves that the stream was complete.
+//
+// # Writing
+//
+// A [Layout] describes an image before its first byte is written, so that its
+// exact length is known. [NewStreamWriter] takes blocks from the caller,
+// [NewExport] takes them from a disk and is the body of an upload.
+//
+// What is written is what all readers agree on: blocks of 2 MiB in ascending
+// order with every sector present, two identical footers, a geometry that does not
+// exceed the size, a creator that makes qemu believe the size, a relative parent name
+// in the header and in a W2ru locator.
+//
+// # Merging
+//
+// [Merge] makes one image of several, in place, keeping a journal in the format of
+// Xen Orchestra (XO), so that either can finish after a crash of the other.
+//
+// # The format
+//
+// All numbers are big-endian, a sector is 512 bytes, and a uuid is its 16 bytes
+// in the order in which it is written. A fixed disk is its data and a footer. The
+// others consist of
+//
+//	footer copy | header | ... | block table | ... blocks ... | footer
+//
+// where only the footers have a fixed place. The footer, 512 bytes:
+//
+//	 0  8  "conectix"
+//	 8  4  features; 2 is always set
+//	12  4  version 0x00010000
+//	16  8  offset of the header; all ones for a fixed disk
+//	24  4  timestamp, seconds since 2000-01-01T00:00Z (XO: since 1970)
+//	28  4  creator application, such as "win ", "tap\0", "caml", "xo  "
+//	32  4  creator version
+//	36  4  creator host, such as "Wi2k"
+//	40  8  original size in bytes
+//	48  8  current size in bytes: the size of the disk
+//	56  4  geometry: cylinders (2), heads (1), sectors (1)
+//	60  4  type: 2 fixed, 3 dynamic, 4 differencing
+//	64  4  checksum: complement of the sum of all other bytes
+//	68 16  uuid of the disk
+//	84  1  saved state
+//	85  1  hidden (blktap)
+//	86     zeros
+//
+// The header, 1024 bytes:
+//
+//	  0  8  "cxsparse"
+//	  8  8  all ones
+//	 16  8  offset of the block table
+//	 24  4  version 0x00010000
+//	 28  4  entries of the table; at least as many as the disk has blocks
+//	 32  4  bytes of a block
+//	 36  4  checksum, as in the footer
+//	 40 16  uuid of the parent
+//	 56  4  timestamp of the parent
+//	 64 512 name of the parent in UTF-16BE; XO: relative to the image
+//	576 192 eight parent locators
+//	768     zeros
+//
+// A parent locator, 24 bytes:
+//
+//	 0  4  code: "W2ru", "W2ku", "MacX"
+//	 4  4  space reserved for the name, in sectors (Hyper-V and libvhd: in bytes)
+//	 8  4  bytes of the name
+//	16  8  offset of the name
+//
+// The block table has 4 bytes per block: the sector at which the block begins,
+// all ones for a block that is not there. It is padded to a sector.
+//
+// A block is a bitmap, padded to a sector, and its data. The highest bit of the
+// first byte of the bitmap stands for the first sector. Where the bit is not
+// set a dynamic disk reads as zeros, and a differencing one as its parent. The
+// last block is stored whole even if the disk ends inside it.
 package vhd
