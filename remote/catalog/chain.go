@@ -24,6 +24,8 @@ type chainFiles struct {
 	root   string // the directory of the VM, which no path may leave
 	files  []*diskFile
 	merges map[string][]pendingMerge // by directory
+
+	preferOldest bool // read the oldest disk of a merge in its cleanup for the youngest
 }
 
 // pendingMerge is a merge that has a state file.
@@ -39,6 +41,19 @@ func newChainFiles(fsys remote.Filesystem, root string) *chainFiles {
 
 // openChain opens the disk name and all its parents.
 func (o *chainFiles) openChain(ctx context.Context, name string) (*vhd.Chain, error) {
+	chain, err := o.tryChain(ctx, name)
+	if !errors.Is(err, vhd.ErrParentNotFound) || !o.cleaning() {
+		return chain, err
+	}
+	// A cleanup may have removed what is between the youngest and the oldest.
+	if err := o.close(); err != nil {
+		return nil, err
+	}
+	o.preferOldest = true
+	return o.tryChain(ctx, name)
+}
+
+func (o *chainFiles) tryChain(ctx context.Context, name string) (*vhd.Chain, error) {
 	leaf, err := o.open(ctx, name)
 	if err != nil {
 		return nil, err
@@ -64,34 +79,54 @@ func (o *chainFiles) close() error {
 	return errors.Join(errs...)
 }
 
+// open opens the disk name, or what stands in for it. As long as its own file
+// is there that is read: Xen Orchestra does not sync the oldest disk of a merge
+// before it says that it is complete.
 func (o *chainFiles) open(ctx context.Context, name string) (*diskFile, error) {
 	pending, err := o.pending(ctx, path.Dir(name))
 	if err != nil {
 		return nil, err
 	}
-	mode := vhd.Strict
-	for _, m := range pending {
-		if m.youngest == name && m.state.Step == vhd.StepCleanup {
-			f, err := openDiskFile(ctx, o.fsys, m.oldest, vhd.Strict)
-			if err == nil && f.img.UUID() == m.state.Child {
-				return o.keep(f), nil
-			}
-			if err == nil {
-				err = f.file.Close()
-			}
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return nil, err
-			}
-		}
-		if m.oldest == name {
-			mode = vhd.Recover
+	if o.preferOldest {
+		if f, err := o.openStandIn(ctx, pending, name); !errors.Is(err, fs.ErrNotExist) {
+			return f, err
 		}
 	}
+	mode := vhd.Strict
+	if o.isOldestOfMerge(name) {
+		mode = vhd.Recover
+	}
 	f, err := openDiskFile(ctx, o.fsys, name, mode)
+	if errors.Is(err, fs.ErrNotExist) {
+		if standIn, otherErr := o.openStandIn(ctx, pending, name); !errors.Is(otherErr, fs.ErrNotExist) {
+			return standIn, otherErr
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	return o.keep(f), nil
+}
+
+// openStandIn opens the complete disk that a merge in its cleanup is about to
+// give the name; fs.ErrNotExist when there is none.
+func (o *chainFiles) openStandIn(ctx context.Context, pending []pendingMerge, name string) (*diskFile, error) {
+	for _, m := range pending {
+		if m.youngest != name || m.state.Step != vhd.StepCleanup {
+			continue
+		}
+		f, err := openDiskFile(ctx, o.fsys, m.oldest, vhd.Recover)
+		if err != nil {
+			return nil, err
+		}
+		if f.img.UUID() == m.state.Child {
+			return o.keep(f), nil
+		}
+		if err := f.file.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fs.ErrNotExist
 }
 
 func (o *chainFiles) keep(f *diskFile) *diskFile {
@@ -180,6 +215,18 @@ func (o *chainFiles) pending(ctx context.Context, dir string) ([]pendingMerge, e
 	}
 	o.merges[dir] = merges
 	return merges, nil
+}
+
+// cleaning tells whether a merge in a directory seen so far is in its cleanup.
+func (o *chainFiles) cleaning() bool {
+	for _, merges := range o.merges {
+		for _, m := range merges {
+			if m.state.Step == vhd.StepCleanup {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // isOldestOfMerge tells whether the file, opened before, is what a merge that

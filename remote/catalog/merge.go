@@ -39,6 +39,11 @@ func (m *merger) run(ctx context.Context) error {
 	if m.blocked {
 		return nil
 	}
+	// That a JSON is gone must be durable before its disks are touched: whoever
+	// removed it may have been killed before that.
+	if err := remote.SyncDir(ctx, m.s.fsys, m.s.dir); err != nil {
+		return fmt.Errorf("catalog: vm %s: %w", m.s.vm, err)
+	}
 	var errs []error
 	for _, d := range m.dirs {
 		if !d.leave {

@@ -181,7 +181,7 @@ func (m *merger) openDisks(ctx context.Context, d *vdiDir) error {
 		n.full = f.img.Type() != vhd.Differencing
 		d.disks[name] = n
 		if err := f.file.Close(); err != nil {
-			return fmt.Errorf("catalog: disk %s: %w", full, err)
+			m.condemn(d, full, err)
 		}
 	}
 	for full := range m.refs {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -97,6 +98,9 @@ func (w *PointWriter) Commit(ctx context.Context, m Metadata) (*Point, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := w.syncParents(ctx); err != nil {
+		return nil, fmt.Errorf("catalog: point %s: %w", w.name, err)
+	}
 	if err := w.publish(ctx, data); err != nil {
 		return nil, fmt.Errorf("catalog: point %s: %w", w.name, err)
 	}
@@ -105,6 +109,24 @@ func (w *PointWriter) Commit(ctx context.Context, m Metadata) (*Point, error) {
 		w.s.c.log.WarnContext(ctx, "stale cache left behind", "vm", w.s.vm, "error", err)
 	}
 	return &Point{ID: w.name, Metadata: m}, nil
+}
+
+// syncParents makes durable the directories that lead to the disks: one that an
+// earlier process made may not be, if it was killed at once. What is in the
+// disks' own directories was synced when the disks were closed.
+func (w *PointWriter) syncParents(ctx context.Context) error {
+	dirs := map[string]bool{".": true, vmRoot: true}
+	for _, d := range w.disks {
+		for dir := path.Dir(path.Dir(d.name)); len(dir) >= len(w.s.dir); dir = path.Dir(dir) {
+			dirs[dir] = true
+		}
+	}
+	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
+		if err := remote.SyncDir(ctx, w.s.fsys, dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *PointWriter) publish(ctx context.Context, data []byte) (err error) {

@@ -87,6 +87,11 @@ func (s *Session) Expire(ctx context.Context, r Retention) ([]*Point, error) {
 		points = append(points, p)
 	}
 	slices.SortStableFunc(points, comparePoints)
+	// The points that are kept must be durable before the others go: whoever
+	// committed the newest may have been killed before that.
+	if err := remote.SyncDir(ctx, s.fsys, s.dir); err != nil {
+		return nil, fmt.Errorf("catalog: vm %s: %w", s.vm, err)
+	}
 	var expired []*Point
 	for _, f := range slices.Backward(Plan(points, r)) {
 		if f.Keep {

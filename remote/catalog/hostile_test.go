@@ -1,0 +1,342 @@
+package catalog_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"unicode/utf16"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xenbackup/xenbackup/remote"
+	"github.com/xenbackup/xenbackup/remote/catalog"
+	"github.com/xenbackup/xenbackup/remote/remotetest"
+	"github.com/xenbackup/xenbackup/vhd"
+)
+
+func pointName(n int) string { return testVMDir + "/" + dates(n)[0] + ".json" }
+func diskName(i, n int) string {
+	return testVMDir + "/vdis/" + testJob + "/" + sourceVDI(i) + "/" + dates(n)[0] + ".vhd"
+}
+func relative(name string) string { return strings.TrimPrefix(name, testVMDir+"/") }
+
+func findings(found []catalog.Finding) map[string]error {
+	m := map[string]error{}
+	for _, f := range found {
+		m[f.Path] = f.Err
+	}
+	return m
+}
+
+// overwrite puts data at off of an existing file.
+func overwrite(t *testing.T, fsys remote.Filesystem, name string, off int64, data []byte) {
+	t.Helper()
+	f, err := fsys.OpenFile(t.Context(), name, os.O_RDWR)
+	require.NoError(t, err)
+	_, err = f.WriteAt(data, off)
+	require.NoError(t, err)
+	require.NoError(t, f.Sync())
+	require.NoError(t, f.Close())
+}
+
+func truncate(t *testing.T, fsys remote.Filesystem, name string, size int64) {
+	t.Helper()
+	f, err := fsys.OpenFile(t.Context(), name, os.O_RDWR)
+	require.NoError(t, err)
+	require.NoError(t, f.Truncate(size))
+	require.NoError(t, f.Sync())
+	require.NoError(t, f.Close())
+}
+
+func TestTornJSONIsReportedAndNothingIsDeleted(t *testing.T) {
+	m, fsys := newRepository(t, 4)
+	ctx := t.Context()
+	data, err := remote.ReadFile(ctx, fsys, pointName(2), 1<<20)
+	require.NoError(t, err)
+	truncate(t, fsys, pointName(2), int64(len(data)/2))
+	require.NoError(t, remote.WriteFile(ctx, fsys, testVMDir+"/.20260301T020000Z.json.0123456789abcdef.tmp", []byte("left by a crash")))
+
+	c := openCatalog(t, fsys)
+	var listed []string
+	var broken []*catalog.PointError
+	for p, err := range c.Points(ctx, testVM) {
+		if pe, ok := errors.AsType[*catalog.PointError](err); ok {
+			broken = append(broken, pe)
+			continue
+		}
+		require.NoError(t, err)
+		listed = append(listed, catalog.FormatDate(p.Time()))
+	}
+	require.Equal(t, dates(1, 3, 4), listed, "the listing goes on")
+	require.Len(t, broken, 1)
+	require.Equal(t, pointName(2), broken[0].Path)
+	require.EqualValues(t, len(data)/2, broken[0].Off)
+
+	s := lockVM(t, c, testVM)
+	before := disksOf(ctx, t, fsys)
+	expired, err := s.Expire(ctx, catalog.Retention{ScheduleID: testSchedule, Keep: 1})
+	require.NoError(t, err)
+	require.Len(t, expired, 2, "what was counted goes, what cannot be read stays")
+	report, err := s.Merge(ctx, nil)
+	require.NoError(t, err)
+	require.Contains(t, findings(report.Unknown), relative(pointName(2)))
+	require.Empty(t, report.Merged)
+	require.Equal(t, []string{".20260301T020000Z.json.0123456789abcdef.tmp"}, report.Removed, "temporary files only")
+	require.Equal(t, before, disksOf(ctx, t, fsys))
+
+	// With the JSON whole again, all is well: nothing was lost meanwhile.
+	require.NoError(t, remote.WriteFile(ctx, fsys, pointName(2), data))
+	got, err := m.check(ctx, fsys)
+	require.NoError(t, err)
+	require.Equal(t, dates(2, 4), got)
+}
+
+func TestJSONIsCutAtEveryLength(t *testing.T) {
+	_, fsys := newRepository(t, 1)
+	data, err := remote.ReadFile(t.Context(), fsys, pointName(1), 1<<20)
+	require.NoError(t, err)
+	c := openCatalog(t, fsys)
+	for n := len(data) - 1; n >= 0; n-- {
+		truncate(t, fsys, pointName(1), int64(n))
+		_, err := c.Point(t.Context(), pointName(1))
+		_, ok := errors.AsType[*catalog.PointError](err)
+		require.True(t, ok, "cut at %d: %v", n, err)
+	}
+}
+
+func TestPointsThatAreNoneAreErrors(t *testing.T) {
+	_, fsys := newRepository(t, 1)
+	c := openCatalog(t, fsys)
+	for content, want := range map[string]error{
+		`null`:                              catalog.ErrIncomplete,
+		`[]`:                                nil,
+		`{"mode":"sideways","timestamp":1}`: catalog.ErrIncomplete,
+		`{"mode":"delta","timestamp":1}`:    catalog.ErrIncomplete,
+		`{"mode":"full","timestamp":1}`:     catalog.ErrIncomplete,
+		`{"mode":"full","timestamp":1e300}`: nil,
+		`{"mode":7}`:                        nil,
+	} {
+		require.NoError(t, remote.WriteFile(t.Context(), fsys, pointName(2), []byte(content)))
+		_, err := c.Point(t.Context(), pointName(2))
+		_, ok := errors.AsType[*catalog.PointError](err)
+		require.True(t, ok, "%s: %v", content, err)
+		if want != nil {
+			require.ErrorIs(t, err, want, content)
+		}
+	}
+	truncate(t, fsys, pointName(2), 64<<20+1)
+	_, err := c.Point(t.Context(), pointName(2))
+	require.ErrorIs(t, err, remote.ErrTooLarge)
+}
+
+func TestNamesThatLeadElsewhereAreRefused(t *testing.T) {
+	_, fsys := newRepository(t, 1)
+	c := openCatalog(t, fsys)
+	for _, vm := range []string{"", ".", "..", "../x", "a/b", ".queue", "x.lock", "a\x00"} {
+		_, err := c.LockVM(t.Context(), vm)
+		require.ErrorIs(t, err, catalog.ErrInvalidName, "%q", vm)
+		for _, err := range c.Points(t.Context(), vm) {
+			require.ErrorIs(t, err, catalog.ErrInvalidName, "%q", vm)
+		}
+	}
+	s := lockVM(t, c, testVM)
+	for _, id := range []string{"", "xo-vm-backups", "xo-vm-backups/../x.json", "xo-vm-backups/" + testVM + "/../x.json", "xo-vm-backups/" + testVM + "/x"} {
+		_, err := c.Point(t.Context(), id)
+		require.ErrorIs(t, err, catalog.ErrInvalidName, "%q", id)
+		require.ErrorIs(t, s.Delete(t.Context(), id), catalog.ErrInvalidName, "%q", id)
+	}
+	for _, job := range []string{"", "..", "a/b"} {
+		_, err := s.NewPoint(t.Context(), catalog.PointSpec{JobID: job, Time: dateOf(9)})
+		require.ErrorIs(t, err, catalog.ErrInvalidName)
+		_, err = s.FindBase(t.Context(), job, sourceVDI(0), snapshotVDI(0, 1))
+		require.ErrorIs(t, err, catalog.ErrInvalidName)
+	}
+}
+
+func TestPathInVHDsStaysInsideTheVM(t *testing.T) {
+	_, fsys := newRepository(t, 2)
+	ctx := t.Context()
+	c := openCatalog(t, fsys)
+	p, err := c.Point(ctx, pointName(2))
+	require.NoError(t, err)
+	for _, name := range []string{
+		"../../secret.vhd", "/etc/passwd", "vdis/../../other/x.vhd", "..", ".", "", `vdis\..\..\x.vhd`, "a\x00.vhd",
+		"../" + testVM + "-2/x.vhd",
+	} {
+		p.Metadata.VHDs[diskRef(0, 2)] = name
+		_, err := c.OpenDisk(ctx, p, diskRef(0, 2))
+		require.ErrorIs(t, err, catalog.ErrOutside, "%q", name)
+	}
+
+	// Reference counting must not believe such a JSON either.
+	data, err := p.Metadata.MarshalJSON()
+	require.NoError(t, err)
+	require.NoError(t, remote.WriteFile(ctx, fsys, pointName(2), data))
+	require.NoError(t, fsys.Remove(ctx, pointName(1)))
+	before := disksOf(ctx, t, fsys)
+	report, err := lockVM(t, c, testVM).Merge(ctx, nil)
+	require.NoError(t, err)
+	require.ErrorIs(t, findings(report.Unknown)[relative(pointName(2))], catalog.ErrOutside)
+	require.Equal(t, before, disksOf(ctx, t, fsys))
+}
+
+// setParentName replaces the names that a VHD gives its parent.
+func setParentName(t *testing.T, fsys remote.Filesystem, name, parent string) {
+	t.Helper()
+	patchHeader(t, fsys, name, func(h []byte) {
+		clear(h[64:768]) // the name and the locators
+		for i, u := range utf16.Encode([]rune(parent)) {
+			h[64+2*i], h[65+2*i] = byte(u>>8), byte(u)
+		}
+	})
+}
+
+// patchHeader changes the header of a VHD, with a checksum that is right.
+func patchHeader(t *testing.T, fsys remote.Filesystem, name string, patch func(h []byte)) {
+	t.Helper()
+	const header, size = 512, 1024
+	f, err := fsys.OpenFile(t.Context(), name, os.O_RDONLY)
+	require.NoError(t, err)
+	h := make([]byte, size)
+	_, err = f.ReadAt(h, header)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	patch(h)
+	clear(h[36:40])
+	sum := uint32(0)
+	for _, b := range h {
+		sum += uint32(b)
+	}
+	binary.BigEndian.PutUint32(h[36:], ^sum)
+	overwrite(t, fsys, name, header, h)
+}
+
+func TestParentNameStaysInsideTheVM(t *testing.T) {
+	_, fsys := newRepository(t, 2)
+	c := openCatalog(t, fsys)
+	p, err := c.Point(t.Context(), pointName(2))
+	require.NoError(t, err)
+	for name, want := range map[string]error{
+		"../../../../../../etc/passwd": catalog.ErrOutside,
+		"/etc/passwd":                  catalog.ErrOutside,
+		"nowhere.vhd":                  vhd.ErrParentNotFound,
+		"20260301T020000Z.vhd":         vhd.ErrParentMismatch,
+	} {
+		setParentName(t, fsys, diskName(0, 2), name)
+		_, err := c.OpenDisk(t.Context(), p, diskRef(0, 2))
+		require.Error(t, err, name)
+		if want == vhd.ErrParentMismatch {
+			require.True(t, errors.Is(err, want) || errors.Is(err, vhd.ErrCycle), "%v", err)
+			continue
+		}
+		require.ErrorIs(t, err, want, name)
+	}
+}
+
+func TestMissingParentIsReportedAndNothingIsDeleted(t *testing.T) {
+	_, fsys := newRepository(t, 3)
+	ctx := t.Context()
+	require.NoError(t, fsys.Remove(ctx, diskName(0, 2)))
+	require.NoError(t, fsys.Remove(ctx, pointName(2)))
+	before := disksOf(ctx, t, fsys)
+	report, err := lockVM(t, openCatalog(t, fsys), testVM).Merge(ctx, nil)
+	require.NoError(t, err)
+	require.Contains(t, findings(report.Left), relative(diskName(0, 3)))
+	require.Subset(t, disksOf(ctx, t, fsys), []string{diskName(0, 1), diskName(0, 3)})
+	require.Len(t, disksOf(ctx, t, fsys), len(before)-1, "the other disk was merged")
+}
+
+func TestVHDCutShortIsReportedAndNothingNearItIsDeleted(t *testing.T) {
+	m, fsys := newRepository(t, 3)
+	ctx := t.Context()
+	info, err := fsys.Stat(ctx, diskName(0, 2))
+	require.NoError(t, err)
+	truncate(t, fsys, diskName(0, 2), info.Size()/2)
+	c := openCatalog(t, fsys)
+	for _, n := range []int{2, 3} {
+		p, err := c.Point(ctx, pointName(n))
+		require.NoError(t, err)
+		_, err = c.OpenDisk(ctx, p, diskRef(0, n))
+		_, ok := errors.AsType[*vhd.FormatError](err)
+		require.True(t, ok, "%v", err)
+	}
+	require.NoError(t, fsys.Remove(ctx, pointName(1)))
+	s := lockVM(t, c, testVM)
+	report, err := s.Merge(ctx, nil)
+	require.NoError(t, err)
+	require.Contains(t, findings(report.Unknown), relative(diskName(0, 2)))
+	require.Subset(t, disksOf(ctx, t, fsys), []string{diskName(0, 1), diskName(0, 2), diskName(0, 3)})
+
+	base, err := s.FindBase(ctx, testJob, sourceVDI(0), snapshotVDI(0, 3))
+	require.NoError(t, err)
+	require.Nil(t, base, "nothing is built on a damaged chain")
+	base, err = s.FindBase(ctx, testJob, sourceVDI(1), snapshotVDI(1, 3))
+	require.NoError(t, err)
+	require.Equal(t, relative(diskName(1, 3)), base.Path)
+	_ = m
+}
+
+// Xen Orchestra deletes the point, its disk and the parent when opening the
+// parent fails with an I/O error. Whatever fails to be read, we delete nothing.
+func TestReadErrorsDeleteNothing(t *testing.T) {
+	m, base := newRepository(t, 3)
+	ctx := t.Context()
+	require.NoError(t, base.Remove(ctx, pointName(1))) // there is something to merge
+	kinds := []remotetest.Kind{remotetest.Stat, remotetest.ReadDir, remotetest.Open, remotetest.Read}
+	require.NoError(t, base.SyncDir(ctx, testVMDir))
+	sweep(t, func(n int) bool {
+		fsys := durable(base)
+		faulty := remotetest.NewFaulty(fsys)
+		s := lockVM(t, openCatalog(t, faulty), testVM)
+		faulty.FailFrom(n, syscall.EIO, kinds...)
+		report, err := s.Merge(ctx, nil)
+		fired := faulty.Fired() > 0
+		faulty.Heal()
+		require.Empty(t, report.Removed)
+		got, checkErr := m.check(ctx, fsys)
+		require.NoError(t, checkErr, "read %d fails", n)
+		require.Equal(t, dates(2, 3), got, "read %d fails", n)
+		if fired {
+			require.True(t, err != nil || len(report.Unknown) > 0, "read %d fails", n)
+		}
+		require.NoError(t, s.Close(ctx))
+		return fired
+	})
+}
+
+func TestDirectoryFlavourIsLeftAlone(t *testing.T) {
+	repo, fsys := goldenFS(t)
+	ctx := t.Context()
+	c := openCatalog(t, fsys)
+	points := listPoints(t, c, goldenBrotli)
+	s := lockVM(t, c, goldenBrotli)
+	dir := path.Join("xo-vm-backups", goldenBrotli, "vdis")
+	before := listFiles(t, fsys, dir)
+	require.NoError(t, s.Delete(ctx, points[0].ID))
+	report, err := s.Merge(ctx, nil)
+	require.NoError(t, err)
+	require.NotEmpty(t, report.Unknown)
+	for _, f := range report.Unknown {
+		require.ErrorIs(t, f.Err, catalog.ErrUnsupportedFlavour)
+	}
+	require.Empty(t, report.Removed)
+	require.Equal(t, before, listFiles(t, fsys, dir))
+	_, err = os.Stat(filepath.Join(repo.Dir, points[0].ID))
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestEncryptedRepositoryIsRefused(t *testing.T) {
+	fsys := remotetest.NewCrash()
+	require.NoError(t, remote.WriteFile(t.Context(), fsys, "encryption.json", []byte(`{"algorithm":"none"}`)))
+	openCatalog(t, fsys)
+	require.NoError(t, remote.WriteFile(t.Context(), fsys, "encryption.json", []byte(`{"algorithm":"chacha20-poly1305"}`)))
+	_, err := catalog.Open(t.Context(), fsys, nil)
+	require.ErrorIs(t, err, catalog.ErrEncrypted)
+	require.False(t, bytes.Contains([]byte(err.Error()), []byte("key")))
+}
