@@ -1,0 +1,2 @@
+// Package restore makes VMs of backups.
+package restore
