@@ -51,7 +51,8 @@ func (p *Pool) Hang(method string, when When) {
 
 // Break breaks a transfer ("GET /export_raw_vdi", "PUT /import_raw_vdi") when
 // after bytes of the body have passed. A cut or reset export fails in its task
-// too. A transfer shorter than that passes, and the fault counts as unused.
+// too. A transfer shorter than that passes, and the fault counts as unused; one
+// that the client abandons before counts as used.
 func (p *Pool) Break(request string, when When, after int64, how Ending) {
 	p.faults.add(&fault{method: request, when: when, breaks: true, after: after, how: how})
 }
@@ -100,13 +101,13 @@ func (f *faults) take(method string) (struck *fault) {
 		one.seen++
 		if struck == nil && (one.when.every || one.seen == one.when.call) {
 			struck = one
-			one.used = one.used || !one.breaks // a break is used once it breaks
+			one.used = one.used || !one.breaks // a break once its transfer has failed
 		}
 	}
 	return struck
 }
 
-// broke marks a break as used.
+// broke marks a break as used: its transfer has failed.
 func (f *faults) broke(one *fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

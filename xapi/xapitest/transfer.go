@@ -85,7 +85,11 @@ func (t *transfer) run(ctx context.Context, work func(ctx context.Context) (stri
 		if t.fault != nil && t.fault.hang {
 			return "", t.fault.strike(ctx)
 		}
-		return work(ctx)
+		result, err := work(ctx)
+		if err != nil && t.fault != nil {
+			t.pool.faults.broke(t.fault) // also when the client left before that byte
+		}
+		return result, err
 	})
 }
 
@@ -106,7 +110,6 @@ func (t *transfer) allowance(n int64) int64 {
 
 // breakNow does what the fault says at this point of the body.
 func (t *transfer) breakNow(ctx context.Context) error {
-	t.pool.faults.broke(t.fault)
 	switch t.fault.how {
 	case Reset:
 		if tcp, ok := t.x.conn.(*net.TCPConn); ok {
