@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/xenbackup/xenbackup/vhd"
+	"github.com/xenbackup/xenbackup/vhd/disk"
 )
 
 const sector = 512
@@ -138,25 +139,24 @@ func (s *spec) encode() []byte {
 
 // model is the slow truth: what a stack of images must read as, the leaf first.
 func model(stack ...*spec) []byte {
-	disk := make([]byte, stack[0].size)
+	content := make([]byte, stack[0].size)
 	limit := stack[0].size
 	limits := make([]int64, len(stack))
 	for k, s := range stack {
 		limit = min(limit, s.size)
 		limits[k] = limit
 	}
-	for k := len(stack) - 1; k >= 0; k-- {
-		s := stack[k]
+	for k, s := range slices.Backward(stack) {
 		for i, blk := range s.blocks {
 			for n, data := range blk {
 				off := int64(i)*s.blockSize + int64(n)*sector
 				if off < limits[k] {
-					copy(disk[off:limits[k]], data)
+					copy(content[off:limits[k]], data)
 				}
 			}
 		}
 	}
-	return disk
+	return content
 }
 
 func openBytes(tb testing.TB, file []byte, opts *vhd.OpenOptions) *vhd.Image {
@@ -177,10 +177,7 @@ func filled(owner byte, n int64) []byte {
 	return b
 }
 
-func readAll(tb testing.TB, src interface {
-	ReadAt([]byte, int64) (int, error)
-	Size() int64
-}) []byte {
+func readAll(tb testing.TB, src disk.Source) []byte {
 	tb.Helper()
 	data := make([]byte, src.Size())
 	if len(data) == 0 {

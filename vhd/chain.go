@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 
 	"github.com/xenbackup/xenbackup/vhd/disk"
 )
@@ -122,8 +123,8 @@ func (c *Chain) index() {
 		return
 	}
 	c.top = make([]uint16, divUp(c.Size(), c.BlockSize()))
-	for k := len(c.links) - 1; k >= 0; k-- {
-		for i := range c.links[k].Blocks() {
+	for k, link := range slices.Backward(c.links) {
+		for i := range link.Blocks() {
 			if int64(i)*c.BlockSize() >= c.limits[k] {
 				break
 			}

@@ -18,6 +18,7 @@ import (
 
 // stackOpener opens the parents of a chain given leaf first.
 func stackOpener(tb testing.TB, files [][]byte) vhd.Opener {
+	tb.Helper()
 	next := 0
 	return func(context.Context, *vhd.Image, vhd.ParentRef) (*vhd.Image, error) {
 		if next++; next == len(files) {

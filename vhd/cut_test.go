@@ -93,7 +93,7 @@ func readStream(r io.Reader) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	disk := make([]byte, min(s.Size(), 64<<20))
+	disk := make([]byte, min(s.Size(), 8<<20))
 	buf := make([]byte, s.BlockSize())
 	for {
 		index, _, err := s.Next(buf)

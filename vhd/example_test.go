@@ -19,7 +19,7 @@ import (
 func exampleDir() (*os.Root, func()) {
 	dir, err := os.MkdirTemp("", "vhd-example-")
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	parent := ""
 	for i, name := range []string{"monday.vhd", "tuesday.vhd", "wednesday.vhd"} {
@@ -35,13 +35,13 @@ func exampleDir() (*os.Root, func()) {
 			}
 		}
 		if err = errors.Join(err, w.Close(), os.WriteFile(filepath.Join(dir, name), file.Bytes(), 0o600)); err != nil {
-			log.Fatal(err)
+			log.Panic(err)
 		}
 		parent = name
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	return root, func() {
 		_ = root.Close()
@@ -67,12 +67,12 @@ func ExampleOpen() {
 	defer remove()
 	image, err := open(root, "monday.vhd")
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	fmt.Println(image.Type(), image.Size(), image.Footer().Geometry)
 	p := make([]byte, 6)
 	if _, err := image.ReadAt(p, 2<<20); err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	fmt.Printf("%s\n", p)
 	// Output:
@@ -85,7 +85,7 @@ func ExampleOpenChain() {
 	defer remove()
 	leaf, err := open(root, "wednesday.vhd")
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	// Names come from the file: root keeps them inside its directory.
 	parent := func(_ context.Context, _ *vhd.Image, ref vhd.ParentRef) (*vhd.Image, error) {
@@ -98,12 +98,12 @@ func ExampleOpenChain() {
 	}
 	chain, err := vhd.OpenChain(context.Background(), leaf, parent, nil)
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	for block := range chain.Blocks() {
 		p := make([]byte, 16)
 		if _, err := chain.ReadAt(p, int64(block)*chain.BlockSize()); err != nil {
-			log.Fatal(err)
+			log.Panic(err)
 		}
 		fmt.Printf("%d %s\n", block, bytes.TrimRight(p, "\x00"))
 	}
@@ -119,14 +119,14 @@ func ExampleNewStreamWriter() {
 	l := vhd.Layout{Type: vhd.Dynamic, Size: 8 << 20, UUID: vhd.UUID{1}, Blocks: []uint32{1}, Profile: vhd.Host}
 	w, err := vhd.NewStreamWriter(&out, l)
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	fmt.Println("announced:", w.Size())
 	if err := w.WriteBlock(1, make([]byte, disk.BlockSize)); err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	if err := w.Close(); err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	fmt.Println("written:  ", out.Len())
 	// Output:
@@ -139,12 +139,12 @@ func ExampleNewStreamReader() {
 	defer remove()
 	f, err := root.Open("tuesday.vhd")
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	defer f.Close()
 	r, err := vhd.NewStreamReader(f)
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	fmt.Println(r.Type(), r.Size(), r.Blocks())
 	for buf := make([]byte, r.BlockSize()); ; {
@@ -153,12 +153,12 @@ func ExampleNewStreamReader() {
 			break
 		}
 		if err != nil {
-			log.Fatal(err)
+			log.Panic(err)
 		}
 		fmt.Printf("%d %s\n", block, buf[:7])
 	}
 	if err := r.Close(); err != nil { // only now it is known to be complete
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	// Output:
 	// differencing 8388608 [0 2]
@@ -171,16 +171,16 @@ func ExampleNewExport() {
 	defer remove()
 	image, err := open(root, "monday.vhd")
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	blocks, err := vhd.DataBlocks(context.Background(), image)
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	l := vhd.Layout{Type: vhd.Dynamic, Size: image.Size(), UUID: image.UUID(), Blocks: blocks, Profile: vhd.Host}
 	body, err := vhd.NewExport(context.Background(), image, l)
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	n, err := io.Copy(io.Discard, body)
 	fmt.Println(n == body.Size(), err)
@@ -194,14 +194,14 @@ func ExampleMerge() {
 	plan := &vhd.MergePlan{Chain: []string{"monday.vhd", "tuesday.vhd", "wednesday.vhd"}}
 	result, err := vhd.Merge(context.Background(), dir, plan, nil)
 	if err != nil {
-		log.Fatal(err) // call it again later: it goes on where it stopped
+		log.Panic(err) // call it again later: it goes on where it stopped
 	}
 	fmt.Println("kept", result.Kept)
 	names, err := dir.List(context.Background(), ".")
 	fmt.Println(names, err)
 	image, err := open(root, "wednesday.vhd")
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	fmt.Println(image.Type(), image.Allocated(), "blocks")
 	// Output:

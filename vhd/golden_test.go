@@ -42,6 +42,7 @@ func openFile(tb testing.TB, root *os.Root, name string, opts *vhd.OpenOptions) 
 
 // parents opens parents by name in the directory of their child.
 func parents(tb testing.TB, root *os.Root) vhd.Opener {
+	tb.Helper()
 	return func(_ context.Context, child *vhd.Image, ref vhd.ParentRef) (*vhd.Image, error) {
 		for _, name := range ref.Names {
 			parent, err := openFile(tb, root, path.Join(path.Dir(child.Name()), name), nil)

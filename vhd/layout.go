@@ -50,7 +50,7 @@ type Layout struct {
 }
 
 // check refuses what cannot be written; its errors wrap [ErrUnsupported].
-func (l *Layout) check() error {
+func (l Layout) check() error {
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", ErrUnsupported, fmt.Sprintf(format, args...))
 	}
@@ -74,7 +74,7 @@ func (l *Layout) check() error {
 	return nil
 }
 
-func (l *Layout) checkParent(refuse func(string, ...any) error) error {
+func (l Layout) checkParent(refuse func(string, ...any) error) error {
 	switch l.Type {
 	case Dynamic:
 		if !l.ParentUUID.IsZero() || l.ParentName != "" {
@@ -101,10 +101,10 @@ func (l *Layout) checkParent(refuse func(string, ...any) error) error {
 	return nil
 }
 
-func (l *Layout) entries() int64 { return divUp(l.Size, disk.BlockSize) }
+func (l Layout) entries() int64 { return divUp(l.Size, disk.BlockSize) }
 
 // bitmapOffset returns where the bitmap of the k-th written block is.
-func (l *Layout) bitmapOffset(k int) int64 {
+func (l Layout) bitmapOffset(k int) int64 {
 	first := layoutTable + batSize(l.entries())
 	stride := int64(layoutBitmap + disk.BlockSize)
 	if l.Profile == Repository {
@@ -115,7 +115,7 @@ func (l *Layout) bitmapOffset(k int) int64 {
 }
 
 // end returns where the last structure before the trailing footer ends.
-func (l *Layout) end() int64 {
+func (l Layout) end() int64 {
 	if n := len(l.Blocks); n > 0 {
 		return l.bitmapOffset(n-1) + layoutBitmap + disk.BlockSize
 	}
@@ -127,7 +127,7 @@ func (l Layout) StreamSize() int64 { return l.end() + footerSize }
 
 // footer returns the footer. The creator is one whose current size, not its
 // geometry, every version of qemu takes for the size of the disk.
-func (l *Layout) footer() Footer {
+func (l Layout) footer() Footer {
 	return Footer{
 		Features:       2,
 		Version:        formatVersion,
@@ -145,7 +145,7 @@ func (l *Layout) footer() Footer {
 }
 
 // preamble returns all that comes before the first block.
-func (l *Layout) preamble() []byte {
+func (l Layout) preamble() []byte {
 	header := Header{
 		TableOffset:     layoutTable,
 		Version:         formatVersion,
@@ -181,7 +181,7 @@ func (l *Layout) preamble() []byte {
 
 // gap returns what separates the end of the structure before block k from its
 // data: zeros, then the bitmap with all bits set.
-func (l *Layout) gap(k int) []byte {
+func (l Layout) gap(k int) []byte {
 	previous := int64(layoutTable) + batSize(l.entries())
 	if k > 0 {
 		previous = l.bitmapOffset(k-1) + layoutBitmap + disk.BlockSize
@@ -194,6 +194,6 @@ func (l *Layout) gap(k int) []byte {
 }
 
 // dataIn returns how many bytes of a block belong to the disk.
-func (l *Layout) dataIn(block uint32) int64 {
+func (l Layout) dataIn(block uint32) int64 {
 	return min(disk.BlockSize, l.Size-int64(block)*disk.BlockSize)
 }

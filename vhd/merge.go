@@ -164,7 +164,7 @@ func (m *merger) run(ctx context.Context) error {
 	switch {
 	case m.links[0] == nil:
 		return m.afterRename(ctx)
-	case allThere && !(complete && proven):
+	case allThere && (!complete || !proven):
 		return m.mergeAndFinish(ctx)
 	case complete:
 		return m.finish(ctx)

@@ -149,10 +149,10 @@ func (g *merging) checkDone(tb testing.TB, d *crashDir) {
 
 var mergings = map[string]*merging{
 	"same size":                       random(1, true, 4096, 40<<10, 40<<10, 40<<10, 40<<10),
-	"growing, and the table with it":  random(2, true, 512, 50<<10, 50<<10+512, 100<<10, 101<<10),
+	"growing, and the table with it":  random(2, true, 512, 20<<10, 20<<10+512, 70<<10, 70<<10),
 	"growing from inside a block":     random(3, true, 4096, 4096*9+700, 4096*12+100, 4096*12+100),
 	"onto a differencing image":       random(4, false, 4096, 30<<10, 40<<10, 44<<10, 44<<10, 44<<10),
-	"the table grows over two blocks": random(5, true, 512, 10<<10, 280<<10, 280<<10),
+	"the table grows over two blocks": random(5, true, 512, 10<<10, 270<<10, 270<<10),
 }
 
 func TestMergeKeepsContentOfEveryRetainedImage(t *testing.T) {
@@ -191,6 +191,9 @@ func (g *merging) again(tb testing.TB, d *crashDir) {
 
 func TestMergeResumesAfterAFailureAtEveryOperation(t *testing.T) {
 	for name, g := range mergings {
+		if name == "the table grows over two blocks" {
+			continue // takes long, and "the table with it" does the same with one
+		}
 		t.Run(name, func(t *testing.T) {
 			for n := 1; ; n++ {
 				d := g.fresh()
@@ -212,6 +215,9 @@ func TestMergeResumesAfterAFailureAtEveryOperation(t *testing.T) {
 
 func TestMergeResumesAfterACrashAtEveryOperation(t *testing.T) {
 	for name, g := range mergings {
+		if name == "the table grows over two blocks" {
+			continue // takes long, and "the table with it" does the same with one
+		}
 		t.Run(name, func(t *testing.T) {
 			for n := 1; ; n++ {
 				d := g.fresh()
@@ -285,7 +291,7 @@ func TestMergeStopsWhenTheLockIsLost(t *testing.T) {
 func TestMergeRefusesWhatItCannotProveAndChangesNothing(t *testing.T) {
 	g := mergings["same size"]
 	cases := map[string]struct {
-		break_ func(files map[string][]byte, plan *vhd.MergePlan)
+		tamper func(files map[string][]byte, plan *vhd.MergePlan)
 		want   error
 	}{
 		"a file that is another disk": {func(files map[string][]byte, _ *vhd.MergePlan) {
@@ -318,7 +324,7 @@ func TestMergeRefusesWhatItCannotProveAndChangesNothing(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			files, plan := g.files(), g.plan()
-			c.break_(files, plan)
+			c.tamper(files, plan)
 			d := newCrashDir(files)
 			_, err := vhd.Merge(t.Context(), d, plan, nil)
 			require.ErrorIs(t, err, c.want)

@@ -74,8 +74,11 @@ func (s *MergeState) UnmarshalJSON(data []byte) error {
 		return fmt.Errorf("%w: parent and child are not named", ErrMergeState)
 	}
 	*s = MergeState{
-		Parent: w.Parent.UUID, Child: w.Child.UUID, Chain: w.Chain, Step: w.Step,
+		Parent: w.Parent.UUID, Child: w.Child.UUID, Step: w.Step,
 		MergedDataSize: w.MergedDataSize, DiskSize: w.DiskSize, SyncedBlock: max(0, w.SyncedBlock),
+	}
+	if len(w.Chain) > 0 {
+		s.Chain = w.Chain
 	}
 	if w.CurrentBlock != nil {
 		s.CurrentBlock = max(0, *w.CurrentBlock)

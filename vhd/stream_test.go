@@ -211,6 +211,30 @@ func TestQemuReadsWhatWeWrite(t *testing.T) {
 	}
 }
 
+func TestQemuReadsWhatWeMerge(t *testing.T) {
+	qemu := testenv.Require(t, "qemu-img")
+	dir := t.TempDir()
+	base := noise(6, 6<<20, 0, 2)
+	writeFile(t, filepath.Join(dir, "a.vhd"), base, layoutOf(t, base, vhd.Repository))
+	leaf := noise(7, 10<<20+512, 1, 2, 5)
+	copy(leaf, base[:disk.BlockSize])
+	writeFile(t, filepath.Join(dir, "b.vhd"), leaf, vhd.Layout{
+		Type: vhd.Differencing, Size: leaf.Size(), UUID: uuidOf(0x42), ParentUUID: uuidOf(0x41), ParentName: "a.vhd", Blocks: []uint32{1, 2, 5},
+	})
+	result, err := vhd.Merge(t.Context(), vhd.OSDir(openRoot(t, dir)), &vhd.MergePlan{Chain: []string{"a.vhd", "b.vhd"}}, nil)
+	require.NoError(t, err)
+	info, err := os.Stat(filepath.Join(dir, "b.vhd"))
+	require.NoError(t, err)
+	require.Equal(t, info.Size(), result.Size)
+	raw := filepath.Join(dir, "b.raw")
+	out, err := exec.CommandContext(t.Context(), qemu, "convert", "-f", "vpc", "-O", "raw", filepath.Join(dir, "b.vhd"), raw).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	got, err := os.ReadFile(raw)
+	require.NoError(t, err)
+	require.Len(t, got, len(leaf))
+	require.Equal(t, sum(leaf), sum(got))
+}
+
 func TestWeReadWhatQemuWrites(t *testing.T) {
 	qemu := testenv.Require(t, "qemu-img")
 	dir := t.TempDir()
