@@ -5,20 +5,27 @@ import (
 	"github.com/xenbackup/xenbackup/remote/catalog"
 )
 
-// mergeOptions shows merges as a child of a clean-vm task, once there is one to
-// show. reportMerge ends it.
-func mergeOptions(tk *task.Task) *catalog.MergeOptions {
-	var merge *task.Task
-	return &catalog.MergeOptions{Progress: func(_ string, done, total int64) {
-		if merge == nil {
-			merge = tk.Start("merge", nil)
-		}
-		merge.Progress(done, total)
-		if done == total {
-			merge.Succeed(nil)
-			merge = nil
-		}
-	}}
+// mergeProgress shows the merges of a clean-vm task as children of it, one after
+// the other.
+type mergeProgress struct {
+	parent *task.Task
+	disk   string
+	merge  *task.Task // of disk, nil before the first
+}
+
+func (p *mergeProgress) update(disk string, done, total int64) {
+	if p.merge == nil || p.disk != disk {
+		p.end()
+		p.disk, p.merge = disk, p.parent.Start("merge", nil)
+	}
+	p.merge.Progress(done, total)
+}
+
+// end ends the merge that was shown last. Its failure is its parent's.
+func (p *mergeProgress) end() {
+	if p.merge != nil {
+		p.merge.Succeed(nil)
+	}
 }
 
 // reportMerge says what cleaning found, and returns the result of its task.

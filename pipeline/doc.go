@@ -1,2 +1,52 @@
-// Package pipeline runs backup jobs.
+// Package pipeline runs backup jobs: it takes snapshots of VMs, reads each disk
+// once, writes it to every repository of the job, and keeps as many points as
+// the settings say.
+//
+// A [Job] is XO's JSON; a [Runner] runs it. The run of one VM:
+//
+//	guard            refuse a VM that migrates, or a replica of the job itself
+//	clean-vm         per repository: lock the VM's folder, finish interrupted merges
+//	block            no migration until the end; what was there before comes back
+//	tidy             undo what a killed run left: snapshots, tags, the block
+//	base             newest snapshot that was exported and that every repository
+//	                 has, disk by disk; a disk without one is exported in full
+//	snapshot         under a temporary name until it has its tags          (limited)
+//	export           per disk: one read, N targets                         (limited)
+//	                   pool -> blocks of 2 MiB, from one budget -> each target
+//	commit           per repository: the point exists from here on
+//	mark             the snapshot is the base of the next delta
+//	expire           snapshots and points that retention does not keep
+//	clean-vm         what has expired is merged into the chain
+//
+// # When something fails
+//
+// A target that fails is dropped, and its tasks say why; the others go on. When
+// the source fails, or no target is left, or ctx ends, everything is undone: the
+// new snapshot is destroyed, points that were not committed are removed, the VM
+// can migrate again, locks are released. The snapshot of the last success stays,
+// so that the next run is a delta. Undoing does not use the ctx that ended, and
+// takes at most two minutes per step.
+//
+// When the process is killed nothing is undone, but the next run of the job finds
+// what is left by its names and tags: a snapshot with a temporary name, one that
+// was tagged but not exported, a block with our text. If the kill fell between
+// commit and mark, the snapshot is adopted as the base.
+//
+// # Limits
+//
+// A [Limiter] hands out slots, per pool and kind of work: 2 snapshots, 12 disk
+// exports, 2 VM exports by [DefaultLimits]. Removal of snapshots is not limited.
+// Runs that share a Limiter share its slots; one that several processes share can
+// be plugged in. How many VMs of a job are backed up at a time is the job's own
+// setting.
+//
+// # The pool's memory
+//
+// What a job knows of the pool's side is in other_config of snapshots and their
+// disks, under XO's keys, so that XO can continue a job and the other way round:
+// xo:backup:job, :schedule, :vm, :datetime, :contentKey, :deltaChainLength and
+// :exported.
+//
+// Snapshots are not refused for long chains on the storage: the pool itself
+// refuses them at its limit.
 package pipeline

@@ -14,7 +14,7 @@ import (
 func TestRestoredVMHasTheDisksOfItsPoint(t *testing.T) {
 	w := newWorld(t, "r")
 	for i := range 4 {
-		w.write(0, int64(i)*5*mib, 3*mib, byte(40*i))
+		w.write(0, int64(i)*4*mib, 3*mib, byte(40*i))
 		w.mustRun()
 	}
 	points := w.points("r")

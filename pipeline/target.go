@@ -50,7 +50,9 @@ func (t *target) open(ctx context.Context, vm string, parent *task.Task) {
 // clean merges what has expired and removes what belongs to nothing. A failure
 // costs space, not backups: it is the task's alone.
 func (t *target) clean(ctx context.Context, tk *task.Task) {
-	report, err := t.session.Merge(ctx, mergeOptions(tk))
+	merges := &mergeProgress{parent: tk}
+	report, err := t.session.Merge(ctx, &catalog.MergeOptions{Progress: merges.update})
+	merges.end()
 	if err != nil {
 		tk.Fail(coded(err))
 		return

@@ -36,16 +36,28 @@ const (
 	deltaVM     = "000000a0-0000-4000-8000-000000000002"
 	firstPoint  = "xo-vm-backups/" + deltaVM + "/20260110T030000Z.json"
 	secondPoint = "xo-vm-backups/" + deltaVM + "/20260110T040000Z.json"
-	memoryPoint = "xo-vm-backups/" + deltaVM + "/20260110T050000Z.json"
 	systemDisk  = "00000040-0000-4000-8000-000000000002"
 	dataDisk    = "00000041-0000-4000-8000-000000000002"
 	dataSnap    = "00000031-0000-4000-8000-0000000007d1" // at secondPoint
 	systemSnap  = "00000030-0000-4000-8000-0000000007d1"
 )
 
-func newWorld(t *testing.T, inv xapitest.Inventory) *world {
+// newWorld unpacks the repository and opens it for all parts of a test.
+func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{pool: xapitest.NewPool(t, inv), repo: testenv.Golden(t)}
+	w := &world{repo: testenv.Golden(t)}
+	fsys, err := local.Open(w.repo.Dir, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, fsys.Close()) })
+	w.cat, err = catalog.Open(t.Context(), fsys, nil)
+	require.NoError(t, err)
+	return w
+}
+
+// withPool returns the world with a pool of its own.
+func (w world) withPool(t *testing.T) *world {
+	t.Helper()
+	w.pool = xapitest.NewPool(t, lab())
 	client, err := xapi.Dial(t.Context(), w.pool.URL(), &xapi.Options{
 		Username: w.pool.Username(), Password: xapi.Secret(w.pool.Password()),
 		StallTimeout: time.Second, FirstByteTimeout: time.Second, PollInterval: 10 * time.Millisecond, CancelTimeout: 2 * time.Second,
@@ -53,12 +65,7 @@ func newWorld(t *testing.T, inv xapitest.Inventory) *world {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
 	w.client = client
-	fsys, err := local.Open(w.repo.Dir, nil)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, fsys.Close()) })
-	w.cat, err = catalog.Open(t.Context(), fsys, nil)
-	require.NoError(t, err)
-	return w
+	return &w
 }
 
 func lab() xapitest.Inventory {
@@ -104,7 +111,7 @@ func (w *world) sum(t *testing.T, vdi string, size int64) string {
 }
 
 func TestEveryDeltaOfXOIsRestored(t *testing.T) {
-	w := newWorld(t, lab())
+	w := newWorld(t).withPool(t)
 	restored := 0
 	for id, want := range w.repo.Backups {
 		p := w.point(t, id)
@@ -133,7 +140,7 @@ func TestEveryDeltaOfXOIsRestored(t *testing.T) {
 }
 
 func TestRestoredVMIsLikeTheOriginal(t *testing.T) {
-	w := newWorld(t, lab())
+	w := newWorld(t).withPool(t)
 	res, err := restore.VM(t.Context(), w.client, w.cat, w.point(t, secondPoint), &restore.Options{SR: w.pool.SR("other").UUID})
 	require.NoError(t, err)
 	vm := record(t, w, res.Ref)
@@ -162,8 +169,9 @@ func TestRestoredVMIsLikeTheOriginal(t *testing.T) {
 }
 
 func TestRestoreOptions(t *testing.T) {
+	golden := newWorld(t)
 	t.Run("name, addresses and start", func(t *testing.T) {
-		w := newWorld(t, lab())
+		w := golden.withPool(t)
 		res, err := restore.VM(t.Context(), w.client, w.cat, w.point(t, firstPoint), &restore.Options{Name: "again", NewMACs: true, Start: true})
 		require.NoError(t, err)
 		vm := record(t, w, res.Ref)
@@ -173,7 +181,7 @@ func TestRestoreOptions(t *testing.T) {
 		require.NotEqual(t, "02:16:3e:00:00:02", record(t, w, vm.VIFs[0]).MAC)
 	})
 	t.Run("one disk elsewhere, one left out", func(t *testing.T) {
-		w := newWorld(t, lab())
+		w := golden.withPool(t)
 		res, err := restore.VM(t.Context(), w.client, w.cat, w.point(t, secondPoint), &restore.Options{
 			MapSRs: map[string]string{systemDisk: w.pool.SR("other").UUID, dataSnap: ""}, // by source and by snapshot
 		})
@@ -192,7 +200,7 @@ func TestRestoreOptions(t *testing.T) {
 		"unknown disk":      {restore.Options{MapSRs: map[string]string{"nobody": ""}}, restore.ErrUnknownDisk},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, lab())
+			w := golden.withPool(t)
 			_, err := restore.VM(t.Context(), w.client, w.cat, w.point(t, firstPoint), &c.opts)
 			require.ErrorIs(t, err, c.want)
 			w.requireNothing(t)
@@ -201,7 +209,7 @@ func TestRestoreOptions(t *testing.T) {
 }
 
 func TestProgressReachesTheEndOfEachDisk(t *testing.T) {
-	w := newWorld(t, lab())
+	w := newWorld(t).withPool(t)
 	last := map[string]restore.Progress{}
 	_, err := restore.VM(t.Context(), w.client, w.cat, w.point(t, secondPoint), &restore.Options{Progress: func(p restore.Progress) {
 		require.Greater(t, p.Done, last[p.Disk].Done)
@@ -215,6 +223,7 @@ func TestProgressReachesTheEndOfEachDisk(t *testing.T) {
 }
 
 func TestFailedRestoreLeavesNothing(t *testing.T) {
+	golden := newWorld(t)
 	refused := &xapi.Error{Code: "OPERATION_NOT_ALLOWED", Params: []string{"no"}}
 	for name, c := range map[string]struct {
 		sr     string
@@ -230,20 +239,17 @@ func TestFailedRestoreLeavesNothing(t *testing.T) {
 		"content refused":     {script: func(p *xapitest.Pool) { p.Fail("PUT /import_raw_vdi", xapitest.OnCall(2), xapi.ErrVDIIOError) }, want: xapi.ErrVDIIOError},
 		"connection cut":      {script: func(p *xapitest.Pool) { p.Break("PUT /import_raw_vdi", xapitest.OnCall(1), 3<<20, xapitest.Reset) }},
 		"connection stalls":   {script: func(p *xapitest.Pool) { p.Break("PUT /import_raw_vdi", xapitest.OnCall(1), 3<<20, xapitest.Stall) }, want: xapi.ErrStalled},
-		"disk busy at clean-up": {sr: "tiny", script: func(p *xapitest.Pool) {
+		"disk busy at clean-up": {script: func(p *xapitest.Pool) {
 			p.Fail("VDI.create", xapitest.OnCall(2), refused)
 			p.Fail("VDI.destroy", xapitest.OnCall(1), xapi.ErrVDIInUse)
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, lab())
+			w := golden.withPool(t)
 			c.script(w.pool)
 			opts := &restore.Options{}
 			if c.sr != "" {
 				opts.SR = w.pool.SR(c.sr).UUID
-			}
-			if name == "disk busy at clean-up" {
-				opts.SR = ""
 			}
 			_, err := restore.VM(t.Context(), w.client, w.cat, w.point(t, secondPoint), opts)
 			require.Error(t, err)
@@ -256,15 +262,10 @@ func TestFailedRestoreLeavesNothing(t *testing.T) {
 }
 
 func TestCancelledRestoreLeavesNothing(t *testing.T) {
-	w := newWorld(t, lab())
-	w.pool.Break("PUT /import_raw_vdi", xapitest.OnCall(1), 3<<20, xapitest.Stall)
+	w := newWorld(t).withPool(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	_, err := restore.VM(ctx, w.client, w.cat, w.point(t, secondPoint), &restore.Options{Progress: func(p restore.Progress) {
-		if p.Done > 2<<20 {
-			cancel()
-		}
-	}})
+	_, err := restore.VM(ctx, w.client, w.cat, w.point(t, secondPoint), &restore.Options{Progress: func(restore.Progress) { cancel() }})
 	require.ErrorIs(t, err, context.Canceled)
 	w.requireNothing(t)
 }
