@@ -13,9 +13,13 @@ const tempSnapshotName = "xo-backup-temp-snapshot-name"
 // still there: pending tasks, snapshots with the name of an unfinished one,
 // VMs whose migration is blocked, disks attached to the control domain. It is
 // empty when all is clean.
+//
+// What was cancelled is waited for, and a pending task that its client has
+// destroyed is not the client's any more.
 func (p *Pool) Leaks() []string {
+	p.settle()
 	var leaks []string
-	for ref, task := range p.recordsWhere("task", func(t record) bool { return t.str("status") == "pending" }) {
+	for ref, task := range p.recordsWhere("task", func(t record) bool { return t.str("status") == "pending" && !doomed(t) }) {
 		leaks = append(leaks, fmt.Sprintf("task %s (%s) is pending", ref, task.str("name_label")))
 	}
 	for _, vm := range p.recordsWhere("VM", func(record) bool { return true }) {

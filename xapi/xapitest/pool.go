@@ -57,8 +57,8 @@ type Pool struct {
 
 	mu      sync.Mutex
 	calls   []Call
-	running map[string]context.CancelCauseFunc // by task
-	vtpms   map[string]string                  // contents by ref
+	running map[string]*running // by task
+	vtpms   map[string]string   // contents by ref
 }
 
 // Start builds the pool that inv describes and serves it until Close. An error
@@ -69,7 +69,7 @@ func Start(inv Inventory, opts *Options) (*Pool, error) {
 	}
 	p := &Pool{
 		options: *opts, log: opts.Logger, db: newDatabase(),
-		running: make(map[string]context.CancelCauseFunc), vtpms: make(map[string]string),
+		running: make(map[string]*running), vtpms: make(map[string]string),
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)

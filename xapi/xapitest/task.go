@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 )
 
 // errCancelled is the cause with which task.cancel ends the work of a task.
@@ -40,18 +42,29 @@ func (p *Pool) createTask(label, description string) (ref string) {
 	return ref
 }
 
+// running is the work of a task while it is under way.
+type running struct {
+	cancel    context.CancelCauseFunc
+	cancelled bool          // task.cancel has asked it to end
+	ended     chan struct{} // closed when the task is complete
+}
+
 // runTask does the work of a pending task under a context that task.cancel
 // ends, and completes the task with its outcome.
 func (p *Pool) runTask(ctx context.Context, ref string, work func(ctx context.Context) (string, error)) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	run := &running{cancel: cancel, ended: make(chan struct{})}
+	defer close(run.ended)
 	p.mu.Lock()
-	p.running[ref] = cancel
+	p.running[ref] = run
 	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		delete(p.running, ref)
+		p.mu.Unlock()
+	}()
 	result, err := work(ctx)
-	p.mu.Lock()
-	delete(p.running, ref)
-	p.mu.Unlock()
 	if err != nil && errors.Is(context.Cause(ctx), errCancelled) {
 		err = errCancelled
 	}
@@ -80,18 +93,19 @@ func (p *Pool) completeTask(ref, result string, err error) {
 		if err != nil || rec.str("status") != "pending" {
 			return err
 		}
-		doomed := false
-		for _, op := range rec.dict("current_operations") {
-			doomed = doomed || op == "destroy"
-		}
 		outcome["current_operations"] = map[string]string{}
-		if doomed {
+		if doomed(rec) {
 			return tx.destroy("task", ref)
 		}
 		err = tx.set("task", ref, outcome)
 		tx.forgetTasks()
 		return err
 	})
+}
+
+// doomed says that task.destroy was called while the task was pending.
+func doomed(task record) bool {
+	return slices.Contains(slices.Collect(maps.Values(task.dict("current_operations"))), "destroy")
 }
 
 // forgetTasks removes the oldest finished tasks beyond those that are kept.
@@ -131,10 +145,26 @@ func (p *Pool) cancelTask(ref string) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if cancel, ok := p.running[ref]; ok {
-		cancel(errCancelled)
+	if run, ok := p.running[ref]; ok {
+		run.cancelled = true
+		run.cancel(errCancelled)
 	}
 	return nil
+}
+
+// settle waits until the work of all cancelled tasks has ended.
+func (p *Pool) settle() {
+	p.mu.Lock()
+	var ending []*running
+	for _, run := range p.running {
+		if run.cancelled {
+			ending = append(ending, run)
+		}
+	}
+	p.mu.Unlock()
+	for _, run := range ending {
+		<-run.ended
+	}
 }
 
 // destroyTask removes a finished task. A pending one is marked, and removed
