@@ -10,6 +10,7 @@
 //	tidy             undo what a killed run left: snapshots, tags, the block
 //	base             newest snapshot that was exported and that every repository
 //	                 has, disk by disk; a disk without one is exported in full
+//	chains           skip a VM whose disks the storage has yet to coalesce
 //	snapshot         under a temporary name until it has its tags          (limited)
 //	export           per disk: one read, N targets                         (limited)
 //	                   pool -> blocks of 2 MiB, from one budget -> each target
@@ -47,6 +48,7 @@
 // xo:backup:job, :schedule, :vm, :datetime, :contentKey, :deltaChainLength and
 // :exported.
 //
-// Snapshots are not refused for long chains on the storage: the pool itself
-// refuses them at its limit.
+// A VM whose disks have more than one snapshot behind them that the storage has
+// not coalesced is skipped, as XO does, unless bypassVdiChainsCheck is set. Where
+// the storage does not show its chains, the pool itself refuses at its limit.
 package pipeline

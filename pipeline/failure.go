@@ -21,8 +21,7 @@ func (e *codedError) ErrorCode() string { return e.code }
 
 // coded returns err, with the code of the pool's error in it if there is one.
 func coded(err error) error {
-	var refusal *xapi.Error
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*xapi.Error](err); ok {
 		return &codedError{err, refusal.Code}
 	}
 	return err

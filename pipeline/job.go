@@ -144,8 +144,8 @@ func (j *Job) UnmarshalJSON(text []byte) error {
 }
 
 // MarshalJSON encodes the job together with what is in Extra.
-func (j Job) MarshalJSON() ([]byte, error) {
-	text, err := json.Marshal(jobFields(j))
+func (j *Job) MarshalJSON() ([]byte, error) {
+	text, err := json.Marshal(jobFields(*j))
 	if err != nil || len(j.Extra) == 0 {
 		return text, err
 	}

@@ -21,7 +21,7 @@ func TestJobOfXOIsWrittenBackUnchanged(t *testing.T) {
 	var job pipeline.Job
 	require.NoError(t, json.Unmarshal([]byte(xoJob), &job))
 	require.NoError(t, job.Validate())
-	out, err := json.Marshal(job)
+	out, err := json.Marshal(&job)
 	require.NoError(t, err)
 	var got, want any
 	require.NoError(t, json.Unmarshal(out, &got))

@@ -98,7 +98,8 @@ func TestLimiterKeysDoNotWaitForEachOther(t *testing.T) {
 		{Pool: "p", Op: pipeline.OpSnapshot},
 		{Pool: "q", Op: pipeline.OpSnapshot},
 		{Pool: "p", Op: pipeline.OpDiskExport},
-		{Op: pipeline.OpVM}, {Op: pipeline.OpVM}, // unlimited
+		{Op: pipeline.OpVM},
+		{Op: pipeline.OpVM}, // unlimited
 	} {
 		_, release, err := l.Acquire(t.Context(), key)
 		require.NoError(t, err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 )
@@ -73,9 +74,7 @@ func (j *Job) Resolve(scopes ...string) (Settings, error) {
 		if err := json.Unmarshal(own, &object); err != nil {
 			return Settings{}, &SettingError{Key: fmt.Sprintf("scope %q", scope), Value: shortened(own), Reason: "not a JSON object"}
 		}
-		for key, value := range object {
-			raw[key] = value
-		}
+		maps.Copy(raw, object)
 	}
 	return decodeSettings(raw)
 }

@@ -140,8 +140,7 @@ func (t *target) expire(ctx context.Context, schedule string, keep int) error {
 	}
 	var points []*catalog.Point
 	for p, err := range t.catalog.Points(ctx, t.session.VM()) {
-		var unreadable *catalog.PointError
-		if errors.As(err, &unreadable) {
+		if _, unreadable := errors.AsType[*catalog.PointError](err); unreadable {
 			continue
 		}
 		if err != nil {

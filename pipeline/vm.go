@@ -161,7 +161,9 @@ func (v *vmRun) backUp(ctx context.Context) error {
 		v.task.Info("full backup", map[string]any{"reason": choice.reason})
 	}
 	gens = v.removeUnused(ctx, gens)
-
+	if err := v.checkChains(ctx); err != nil {
+		return v.causeOr(ctx, err)
+	}
 	snap, err := v.snapshot(ctx, gens, choice)
 	if err != nil {
 		return v.causeOr(ctx, err)

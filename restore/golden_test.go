@@ -55,8 +55,9 @@ func newWorld(t *testing.T) *world {
 }
 
 // withPool returns the world with a pool of its own.
-func (w world) withPool(t *testing.T) *world {
+func (w *world) withPool(t *testing.T) *world {
 	t.Helper()
+	w = &world{repo: w.repo, cat: w.cat}
 	w.pool = xapitest.NewPool(t, lab())
 	client, err := xapi.Dial(t.Context(), w.pool.URL(), &xapi.Options{
 		Username: w.pool.Username(), Password: xapi.Secret(w.pool.Password()),
@@ -65,7 +66,7 @@ func (w world) withPool(t *testing.T) *world {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
 	w.client = client
-	return &w
+	return w
 }
 
 func lab() xapitest.Inventory {

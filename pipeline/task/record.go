@@ -38,7 +38,7 @@ type ErrorResult struct {
 // tree with a method ErrorCode() string.
 func NewErrorResult(err error) *ErrorResult {
 	res := &ErrorResult{Message: err.Error(), Name: "Error", Code: codeOf(err)}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the outermost join alone is listed
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { // the outermost join alone is listed
 		for _, e := range joined.Unwrap() {
 			res.Errors = append(res.Errors, NewErrorResult(e))
 		}

@@ -33,7 +33,7 @@ type Run struct {
 func NewRun(job Job, data map[string]any, observer Observer) *Run {
 	r := &Run{Job: job, observer: observer}
 	r.Task = &Task{run: r, id: newID(), name: "backup run", data: maps.Clone(data), start: time.Now(), status: Pending}
-	r.step(r.Task, r.Task.started)
+	r.step(r.Task, r.started)
 	return r
 }
 
