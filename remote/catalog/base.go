@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 
 	"github.com/xenbackup/xenbackup/vhd"
 )
@@ -39,9 +40,9 @@ func (s *Session) FindBase(ctx context.Context, jobID, sourceVDI, snapshotVDI st
 	if err != nil {
 		return nil, fmt.Errorf("catalog: list %s: %w", dir, err)
 	}
-	for i := len(entries) - 1; i >= 0; i-- { // the newest is the likely one
-		name := entries[i].Name()
-		if !isDiskName(name) || isAliasName(name) || entries[i].IsDir() {
+	for _, e := range slices.Backward(entries) { // the newest is the likely one
+		name := e.Name()
+		if !isDiskName(name) || isAliasName(name) || e.IsDir() {
 			continue
 		}
 		base, err := s.tryBase(ctx, path.Join(dir, name), want)

@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"strings"
 	"testing"
@@ -54,7 +54,7 @@ func lockVM(t *testing.T, c *catalog.Catalog, vm string) *catalog.Session {
 	t.Helper()
 	s, err := c.LockVM(t.Context(), vm)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = s.Close(context.Background()) }) //nolint:usetesting // after the test's context
+	t.Cleanup(func() { _ = s.Close(context.Background()) })
 	return s
 }
 
@@ -92,9 +92,7 @@ func (m *machine) clone() *machine {
 	for i := range m.disks {
 		c.disks[i] = bytes.Clone(m.disks[i])
 	}
-	for k, v := range m.history {
-		c.history[k] = v // contents never change
-	}
+	maps.Copy(c.history, m.history) // contents never change
 	return c
 }
 
@@ -255,7 +253,7 @@ func readDisk(ctx context.Context, c *catalog.Catalog, p *catalog.Point, ref str
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	content = make([]byte, d.Size())
-	if n, err := d.ReadAt(content, 0); err != nil && !(errors.Is(err, io.EOF) && n == len(content)) {
+	if n, err := d.ReadAt(content, 0); n < len(content) {
 		return nil, err
 	}
 	return content, nil

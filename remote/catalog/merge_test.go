@@ -87,10 +87,13 @@ func interruptMerge(t *testing.T, n int) (*machine, *remotetest.Crash, bool) {
 	require.NoError(t, base.Remove(t.Context(), pointName(1)))
 	require.NoError(t, base.SyncDir(t.Context(), testVMDir))
 	faulty := remotetest.NewFaulty(base)
-	s := lockVM(t, openCatalog(t, faulty), testVM)
+	s, err := openCatalog(t, faulty).LockVM(t.Context(), testVM)
+	require.NoError(t, err)
 	faulty.FailFrom(n, remote.ErrUnavailable, remotetest.Mutating()...)
-	_, err := s.Merge(t.Context(), nil)
+	_, err = s.Merge(t.Context(), nil)
 	require.Equal(t, faulty.Fired() > 0, err != nil)
+	faulty.Heal()
+	require.NoError(t, s.Close(t.Context()))
 	return m, unlocked(base), faulty.Fired() > 0
 }
 
@@ -102,7 +105,8 @@ func TestInterruptedMergeIsReadable(t *testing.T) {
 		got, err := m.check(t.Context(), fsys)
 		require.NoError(t, err, "operation %d", n)
 		require.Equal(t, dates(2, 3), got)
-		s := lockVM(t, openCatalog(t, fsys), testVM)
+		s, err := openCatalog(t, fsys).LockVM(t.Context(), testVM)
+		require.NoError(t, err)
 		for i := range 2 {
 			base, err := s.FindBase(t.Context(), testJob, sourceVDI(i), snapshotVDI(i, 2))
 			require.NoError(t, err)

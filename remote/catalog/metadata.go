@@ -53,7 +53,7 @@ func (m *Metadata) UnmarshalJSON(data []byte) error {
 		return fmt.Errorf("null: %w", ErrIncomplete)
 	}
 	*m = Metadata{}
-	for key, dst := range m.fields() {
+	for key, dst := range fieldsOf(m) {
 		value, ok := raw[key]
 		if !ok {
 			continue
@@ -75,7 +75,7 @@ func (m Metadata) MarshalJSON() ([]byte, error) {
 	if raw == nil {
 		raw = map[string]json.RawMessage{}
 	}
-	for key, src := range m.fields() {
+	for key, src := range fieldsOf(&m) {
 		if src.absent() {
 			continue
 		}

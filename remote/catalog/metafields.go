@@ -14,7 +14,7 @@ type field struct {
 	absent func() bool
 }
 
-func (m *Metadata) fields() map[string]field {
+func fieldsOf(m *Metadata) map[string]field {
 	return map[string]field{
 		"mode":                  stringField(&m.Mode),
 		"jobId":                 stringField(&m.JobID),
