@@ -70,7 +70,7 @@ func NewRunner(opts *RunnerOptions) (*Runner, error) {
 
 // RunOptions says how a job is run this time. nil is fine.
 type RunOptions struct {
-	ScheduleID string   // whose settings and retention count
+	ScheduleID string   // whose settings and retention count; "": that of the job's own id
 	VMs        []string // uuids: only these of the job's VMs; empty for all
 	ForceFull  bool     // a full backup, whatever there is to continue
 }
@@ -86,6 +86,11 @@ type RunOptions struct {
 func (r *Runner) Run(ctx context.Context, job *Job, opts *RunOptions) (*task.Run, error) {
 	if opts == nil {
 		opts = &RunOptions{}
+	}
+	if opts.ScheduleID == "" { // XO counts points by schedule, and all must have one
+		own := *opts
+		own.ScheduleID = job.ID
+		opts = &own
 	}
 	data := map[string]any{"mode": job.Mode}
 	settings, err := job.Resolve("", opts.ScheduleID)

@@ -17,10 +17,10 @@ func (w *world) set(settings string) {
 	w.job.Settings = map[string]json.RawMessage{schedule: json.RawMessage(settings)}
 }
 
-// kinds returns F for each full point of a repository and D for each delta.
-func (w *world) kinds(id string) string {
+// kinds returns F for each full point of the repository and D for each delta.
+func (w *world) kinds() string {
 	var kinds strings.Builder
-	for _, p := range w.points(id) {
+	for _, p := range w.points("r") {
 		if isDelta(p) {
 			kinds.WriteByte('D')
 		} else {
@@ -37,9 +37,9 @@ func TestFullIntervalOfThreeGivesFullDeltaDeltaFull(t *testing.T) {
 		w.write(0, 0, mib, byte(30+i))
 		w.mustRun()
 	}
-	require.Equal(t, "FDDFD", w.kinds("r"))
+	require.Equal(t, "FDDFD", w.kinds())
 	w.mustRun(func(o *pipeline.RunOptions) { o.ForceFull = true })
-	require.Equal(t, "FDDFDF", w.kinds("r"))
+	require.Equal(t, "FDDFDF", w.kinds())
 	w.checkPoints("r", 6)
 }
 
@@ -85,7 +85,7 @@ func TestDiskMarkedNoBackupIsLeftOut(t *testing.T) {
 	require.NoError(t, w.client.Call(t.Context(), "VDI.set_name_label", nil, xapi.Ref[xapi.VDI](data.Ref), "data [NOBAK]"))
 	w.mustRun()
 	w.mustRun()
-	require.Equal(t, "FD", w.kinds("r"))
+	require.Equal(t, "FD", w.kinds())
 	for _, p := range w.checkPoints("r", 2) {
 		disks := w.remotes["r"].Disks(p)
 		require.Len(t, disks, 1)
@@ -112,7 +112,7 @@ func TestVMWhoseDiskGrewContinues(t *testing.T) {
 	require.NoError(t, os.Truncate(system.Path, 24*mib))
 	w.write(0, 20*mib, mib, 9)
 	w.mustRun()
-	require.Equal(t, "FD", w.kinds("r"))
+	require.Equal(t, "FD", w.kinds())
 	w.checkPoints("r", 2)
 }
 

@@ -45,6 +45,7 @@ const schedule = "11111111-0000-4000-8000-000000000001"
 // points in each.
 func newWorld(t *testing.T, remotes ...string) *world {
 	t.Helper()
+	t.Parallel()
 	w := &world{
 		t: t, remotes: map[string]*catalog.Catalog{}, dirs: map[string]string{},
 		frozen: map[string]map[string]string{},
@@ -59,13 +60,7 @@ func newWorld(t *testing.T, remotes ...string) *world {
 			VIFs:        []xapitest.VIF{{MAC: "02:16:3e:00:00:02"}},
 		}},
 	})
-	client, err := xapi.Dial(t.Context(), w.pool.URL(), &xapi.Options{
-		Username: w.pool.Username(), Password: xapi.Secret(w.pool.Password()),
-		StallTimeout: time.Second, FirstByteTimeout: time.Second, PollInterval: 10 * time.Millisecond, CancelTimeout: 2 * time.Second,
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
-	w.client = client
+	w.client = dial(t, w.pool, 0)
 	for _, id := range remotes {
 		w.dirs[id] = t.TempDir()
 		w.mount(id, w.fsys(id))
@@ -76,7 +71,7 @@ func newWorld(t *testing.T, remotes ...string) *world {
 		Settings: map[string]json.RawMessage{schedule: json.RawMessage(`{"exportRetention":3}`)},
 	}
 	w.opts = pipeline.RunnerOptions{
-		Pools: map[string]pipeline.Pool{"lab": client},
+		Pools: map[string]pipeline.Pool{"lab": w.client},
 		Remotes: func(_ context.Context, id string) (*catalog.Catalog, error) {
 			return w.remotes[id], nil
 		},
@@ -86,6 +81,19 @@ func newWorld(t *testing.T, remotes ...string) *world {
 		w.write(i, 0, 3*mib, byte(i+1))
 	}
 	return w
+}
+
+// dial logs in to a pool. A patience of 0 is the default: only a test that waits
+// for a stall wants less, for on a busy machine everything may stall.
+func dial(t *testing.T, pool *xapitest.Pool, patience time.Duration) *xapi.Client {
+	t.Helper()
+	client, err := xapi.Dial(t.Context(), pool.URL(), &xapi.Options{
+		Username: pool.Username(), Password: xapi.Secret(pool.Password()), PollInterval: 10 * time.Millisecond,
+		StallTimeout: patience, FirstByteTimeout: patience,
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	return client
 }
 
 func (w *world) vm() xapitest.VMInfo { return w.pool.VM("web") }
