@@ -24,14 +24,20 @@ func (c *Client) newTransfer(ctx context.Context, what, name string) (*transfer,
 	if name == "" {
 		name = what
 	}
-	if err := c.Call(ctx, "task.create", &t.task, name, ""); err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("xapi: %s: %w", what, context.Cause(ctx))
 	}
-	at, err := c.attached(ctx)
+	// Made under a context that outlives ctx: a call that is cut off would leave a task nobody knows.
+	grace, stop := outlive(ctx, c.opts.CancelTimeout)
+	defer stop()
+	err := c.Call(grace, "task.create", &t.task, name, "")
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	t.at = at
+	if t.at, err = c.attached(ctx); err != nil {
+		t.abandon(ctx)
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
 	return t, nil
 }
 
