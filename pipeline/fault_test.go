@@ -43,7 +43,7 @@ func TestFailedRunIsUndoneAndTheNextIsADelta(t *testing.T) {
 		before := len(w.points("r"))
 		c.script()
 		if errors.Is(c.want, xapi.ErrStalled) {
-			w.opts.Pools = map[string]pipeline.Pool{"lab": dial(t, w.pool, time.Second)}
+			w.opts.Pools = map[string]pipeline.Pool{"lab": dial(t, w.pool, 3*time.Second)}
 		}
 		run, err := w.run()
 		w.opts.Pools = map[string]pipeline.Pool{"lab": w.client}

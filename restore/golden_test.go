@@ -262,7 +262,7 @@ func TestFailedRestoreLeavesNothing(t *testing.T) {
 			}
 			client := w.client
 			if errors.Is(c.want, xapi.ErrStalled) {
-				client = dial(t, w.pool, time.Second)
+				client = dial(t, w.pool, 3*time.Second)
 			}
 			_, err := restore.VM(t.Context(), client, w.cat, w.point(t, secondPoint), opts)
 			require.Error(t, err)
