@@ -152,6 +152,9 @@ func TestMergeKilledBetweenRemoveAndRenameIsFinished(t *testing.T) {
 	require.Equal(t, dates(2, 3), got)
 
 	s := lockVM(t, openCatalog(t, fsys), testVM)
+	base, err := s.FindBase(ctx, testJob, sourceVDI(0), snapshotVDI(0, 2))
+	require.NoError(t, err)
+	require.Nil(t, base, "the disk with this uuid is about to lose its name")
 	report, err := s.Merge(ctx, nil)
 	require.NoError(t, err)
 	require.Empty(t, report.Removed)

@@ -64,6 +64,31 @@ func TestBackupSurvivesPowerCutAtAnyOperation(t *testing.T) {
 	})
 }
 
+// The removal of a JSON that a killed process did not make durable must be
+// durable before the disks change: else a power cut brings the point back.
+func TestPowerCutDuringMergeBringsNoPointBackWithoutItsDisks(t *testing.T) {
+	m, base := newRepository(t, 3)
+	sweep(t, func(n int) bool {
+		fsys := durable(base)
+		require.NoError(t, fsys.Remove(t.Context(), pointName(1)))
+		faulty := remotetest.NewFaulty(fsys)
+		s, err := openCatalog(t, faulty).LockVM(t.Context(), testVM)
+		require.NoError(t, err)
+		faulty.FailFrom(n, syscall.ENODEV, remotetest.Mutating()...)
+		_, err = s.Merge(t.Context(), nil)
+		require.Equal(t, faulty.Fired() > 0, err != nil)
+		for seed := range uint64(4) {
+			after := fsys.PowerCut(rand.New(rand.NewPCG(seed, uint64(n))))
+			_, err := m.check(t.Context(), after)
+			require.NoError(t, err, "change %d, seed %d", n, seed)
+		}
+		fired := faulty.Fired() > 0
+		faulty.Heal()
+		require.NoError(t, s.Close(t.Context()))
+		return fired
+	})
+}
+
 // A full disk is a clean error: what is there stays, nothing is left behind,
 // and with space again the next session succeeds.
 func TestBackupSurvivesFullDiskAtAnyWrite(t *testing.T) {
