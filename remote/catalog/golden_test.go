@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/xenbackup/xenbackup/internal/testenv"
+	"github.com/xenbackup/xenbackup/remote"
 	"github.com/xenbackup/xenbackup/remote/catalog"
 )
 
@@ -21,8 +23,16 @@ const (
 	goldenMerged = "000000a0-0000-4000-8000-000000000006" // files that Xen Orchestra merged
 )
 
-func TestListingGivesEveryBackupOfXenOrchestra(t *testing.T) {
+// Reading changes nothing, so that these share one copy.
+func TestRepositoryOfXenOrchestra(t *testing.T) {
 	repo, fsys := goldenFS(t)
+	t.Run("every backup is listed", func(t *testing.T) { testListing(t, repo, fsys) })
+	t.Run("disks read to their content", func(t *testing.T) { testDisks(t, repo, fsys) })
+	t.Run("metadata round-trips", func(t *testing.T) { testMetadata(t, repo) })
+}
+
+func testListing(t *testing.T, repo *testenv.Repository, fsys remote.Filesystem) {
+	t.Helper()
 	c := openCatalog(t, fsys)
 	got, want := map[string]string{}, map[string]string{}
 	for vm, err := range c.VMs(t.Context()) {
@@ -45,8 +55,8 @@ func TestListingGivesEveryBackupOfXenOrchestra(t *testing.T) {
 	require.Empty(t, cmp.Diff(want, got))
 }
 
-func TestDisksOfXenOrchestraReadToTheirContent(t *testing.T) {
-	repo, fsys := goldenFS(t)
+func testDisks(t *testing.T, repo *testenv.Repository, fsys remote.Filesystem) {
+	t.Helper()
 	c := openCatalog(t, fsys)
 	files, directories := 0, 0
 	for id, backup := range repo.Backups {
@@ -75,8 +85,8 @@ func TestDisksOfXenOrchestraReadToTheirContent(t *testing.T) {
 	require.NotZero(t, directories)
 }
 
-func TestMetadataOfXenOrchestraRoundTrips(t *testing.T) {
-	repo, _ := goldenFS(t)
+func testMetadata(t *testing.T, repo *testenv.Repository) {
+	t.Helper()
 	for id := range repo.Backups {
 		data, err := os.ReadFile(filepath.Join(repo.Dir, id))
 		require.NoError(t, err)

@@ -131,8 +131,11 @@ func TestPointsThatAreNoneAreErrors(t *testing.T) {
 			require.ErrorIs(t, err, want, content)
 		}
 	}
-	truncate(t, fsys, pointName(2), 64<<20+1)
-	_, err := c.Point(t.Context(), pointName(2))
+	onDisk := localFS(t, t.TempDir())
+	require.NoError(t, remote.MkdirAll(t.Context(), onDisk, testVMDir))
+	require.NoError(t, remote.WriteFile(t.Context(), onDisk, pointName(2), nil))
+	truncate(t, onDisk, pointName(2), 64<<20+1)
+	_, err := openCatalog(t, onDisk).Point(t.Context(), pointName(2))
 	require.ErrorIs(t, err, remote.ErrTooLarge)
 }
 
