@@ -45,8 +45,8 @@ type DiskWriter struct {
 
 // CreateDisk begins a disk, in a directory that is made durably if need be. It
 // is written beside its name, and gets that in [DiskWriter.Close]. The name must
-// sort after those in the directory: else [ErrNotNewer]. ctx governs the whole
-// life of the DiskWriter.
+// sort after those in the directory: else [ErrNotNewer]. A uuid that Xen Orchestra
+// would not know gives [ErrUUID]. ctx governs the whole life of the DiskWriter.
 func (w *PointWriter) CreateDisk(ctx context.Context, spec DiskSpec) (*DiskWriter, error) {
 	layout, err := w.layout(spec)
 	if err != nil {
@@ -75,6 +75,9 @@ func (w *PointWriter) layout(spec DiskSpec) (vhd.Layout, error) {
 		return l, err
 	}
 	l.UUID = uuid
+	if !knownToXO(uuid) {
+		return l, fmt.Errorf("snapshot VDI %s: %w", uuid, ErrUUID)
+	}
 	if !isElement(spec.SnapshotVDI) || !isElement(cmp.Or(spec.SourceVDI, spec.SnapshotVDI)) || spec.Ref == "" {
 		return l, ErrInvalidName
 	}
@@ -87,6 +90,14 @@ func (w *PointWriter) layout(spec DiskSpec) (vhd.Layout, error) {
 	}
 	l.Type, l.ParentUUID, l.ParentName = vhd.Differencing, spec.Base.UUID, path.Base(spec.Base.Path)
 	return l, nil
+}
+
+// knownToXO reports whether Xen Orchestra takes u for a uuid: versions 1 to 5 of
+// RFC 4122, as pools make them. It forgets the parent of a disk whose uuids it
+// does not know, and its next clean then deletes that parent.
+func knownToXO(u vhd.UUID) bool {
+	version, variant := u[6]>>4, u[8]>>6
+	return version >= 1 && version <= 5 && variant == 0b10
 }
 
 // reserve enters d among the disks of the point.

@@ -26,6 +26,10 @@ var (
 	// disks' directories already hold: parents must sort before their children.
 	ErrNotNewer = errors.New("the date is not later than those in use")
 
+	// ErrUUID is returned for a disk whose uuid is none of the versions 1 to 5 of
+	// RFC 4122: Xen Orchestra would delete disks that it depends on.
+	ErrUUID = errors.New("not a uuid that Xen Orchestra knows")
+
 	// ErrIncomplete is returned for a point that lacks something it must have.
 	ErrIncomplete = errors.New("the point is incomplete")
 

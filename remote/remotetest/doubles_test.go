@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -191,12 +192,12 @@ func TestAPowerCutTearsAtSectorsAndKeepsWhatWasSynced(t *testing.T) {
 		got, err := remote.ReadFile(ctx, crash.PowerCut(rng), "f", 4096)
 		require.NoError(t, err)
 		require.Len(t, got, 2048)
-		state := ""
+		var state strings.Builder
 		for off := 0; off < 2048; off += 512 {
 			require.Equal(t, fill(512, got[off]), got[off:off+512], "a sector is written as a whole")
-			state += string(got[off])
+			state.WriteString(string(got[off]))
 		}
-		seen[state] = true
+		seen[state.String()] = true
 	}
 	require.Equal(t, map[string]bool{"aaaa": true, "abaa": true, "aaba": true, "abba": true}, seen)
 	got, err := remote.ReadFile(ctx, crash, "f", 4096)
