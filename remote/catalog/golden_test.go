@@ -20,7 +20,6 @@ import (
 const (
 	goldenDelta  = "000000a0-0000-4000-8000-000000000002" // files, three points, a memory image
 	goldenBrotli = "000000a0-0000-4000-8000-000000000003" // directories behind aliases
-	goldenMerged = "000000a0-0000-4000-8000-000000000006" // files that Xen Orchestra merged
 )
 
 // Reading changes nothing, so that these share one copy.
