@@ -282,3 +282,22 @@ func TestATakeOverThatCaughtAFreshLockPutsItBack(t *testing.T) {
 		require.NoError(t, rival.Release(t.Context()))
 	})
 }
+
+func TestTheRecordOfAHolderKilledWhileWritingItIsRemoved(t *testing.T) {
+	ctx, fsys := t.Context(), remotetest.NewCrash()
+	require.NoError(t, remote.MkdirAll(ctx, fsys, ".xenbackup/locks"))
+	const token = ".00112233445566ff.tmp"
+	for _, name := range []string{".vm.json" + token, ".other.json" + token} {
+		f, err := fsys.OpenFile(ctx, ".xenbackup/locks/"+name, remotetest.CreateNew)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+	}
+	require.NoError(t, fsys.Mkdir(ctx, "vm"))
+	lock, err := remote.AcquireLock(ctx, fsys, "vm", nil)
+	require.NoError(t, err)
+	require.NoError(t, lock.Release(ctx))
+	entries, err := fsys.ReadDir(ctx, ".xenbackup/locks")
+	require.NoError(t, err)
+	require.Len(t, entries, 1, "that of another lock may be in use")
+	require.Equal(t, ".other.json"+token, entries[0].Name())
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/url"
 	"path"
+	"strings"
 	"time"
 )
 
@@ -48,7 +49,23 @@ func writeOwner(ctx context.Context, fsys Filesystem, name string, fraction time
 		return "", err
 	}
 	record := ownerName(name)
-	return record, WriteFile(ctx, fsys, record, data)
+	return record, errors.Join(removeOwnerTemps(ctx, fsys, record), WriteFile(ctx, fsys, record, data))
+}
+
+// removeOwnerTemps removes what holders who were killed while they wrote the
+// record have left. Only the holder of the lock, the caller, writes it.
+func removeOwnerTemps(ctx context.Context, fsys Filesystem, record string) error {
+	entries, err := fsys.ReadDir(ctx, ownersDir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if IsTemp(e.Name()) && strings.HasPrefix(e.Name(), "."+path.Base(record)+".") {
+			errs = append(errs, fsys.Remove(ctx, path.Join(ownersDir, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // ownerIsDead reports whether the holder of the lock with this modification time
