@@ -116,6 +116,11 @@ func (m *making) fillDisk(ctx context.Context, d Disk) error {
 			return err
 		}
 	}
+	if content, ok := d.Content.(interface{ Confirm(context.Context) error }); ok {
+		if err := content.Confirm(ctx); err != nil {
+			return err
+		}
+	}
 	return m.pool.Call(ctx, "VDI.set_name_label", nil, ref, name)
 }
 

@@ -21,8 +21,12 @@ type Importer struct {
 
 // Disk is a disk to be imported.
 type Disk struct {
-	Key     string // in Records.VDIs
-	SR      xapi.Ref[xapi.SR]
+	Key string // in Records.VDIs
+	SR  xapi.Ref[xapi.SR]
+
+	// Content is read once. If it has a method Confirm(context.Context) error, as a
+	// catalog.Disk has, that is asked afterwards whether what was read was right; an
+	// error undoes the import.
 	Content disk.Source
 
 	// Base is a disk of the pool to begin with: it is cloned, and of Content only

@@ -48,6 +48,10 @@ const restoredTag = "restored from backup"
 // touched. All disks are opened before anything is changed, and the options are
 // checked: [ErrUnknownSR], [ErrUnknownDisk], [ErrMode].
 //
+// No lock is taken on the repository. If the point is deleted meanwhile, or a
+// merge moves what is read, VM fails with catalog.ErrExpired or vhd.ErrChanged
+// rather than make a VM of mixed content.
+//
 // The VM is halted, also if it was suspended: its memory is not restored. When
 // VM fails or ctx ends, all that it made is destroyed. Only a VM that is
 // complete but does not start stays: then there are a result and an error.

@@ -24,6 +24,7 @@ var (
 	ErrTrailingData   = errors.New("vhd: something else than the footer follows the last block")
 	ErrBlockOrder     = errors.New("vhd: block does not come next")
 	ErrMergeState     = errors.New("vhd: merge state does not fit the files")
+	ErrChanged        = errors.New("vhd: the image was changed while it was read")
 
 	// ErrTruncated also is an io.ErrUnexpectedEOF.
 	ErrTruncated = fmt.Errorf("vhd: cut short: %w", io.ErrUnexpectedEOF)

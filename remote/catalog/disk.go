@@ -16,6 +16,8 @@ var _ disk.Source = (*Disk)(nil)
 // Disk is the content of a disk at a restore point: the whole chain of VHDs
 // behind it. It implements [disk.Source]; ReadAt may be called concurrently.
 type Disk struct {
+	c     *Catalog
+	point string // id
 	chain *vhd.Chain
 	files *chainFiles
 }
@@ -50,7 +52,7 @@ func (c *Catalog) OpenDisk(ctx context.Context, p *Point, ref string) (*Disk, er
 	if err != nil {
 		return nil, errors.Join(err, files.close())
 	}
-	return &Disk{chain: chain, files: files}, nil
+	return &Disk{c: c, point: p.ID, chain: chain, files: files}, nil
 }
 
 // ReadAt implements io.ReaderAt.
@@ -70,6 +72,25 @@ func (d *Disk) Links() int { return len(d.chain.Links()) }
 
 // UUID returns the uuid of the snapshot VDI that the disk was exported from.
 func (d *Disk) UUID() vhd.UUID { return d.chain.Links()[0].UUID() }
+
+// Confirm tells whether all that was read so far is what the point held. A
+// reader takes no lock: meanwhile the point may have been deleted, and disks of
+// the chain merged in place. Whoever uses the content for good asks afterwards:
+// [ErrExpired] says that the point is gone, [vhd.ErrChanged] that a block was moved
+// under the reader; after the latter, opening the disk again helps.
+func (d *Disk) Confirm(ctx context.Context) error {
+	err := d.chain.Confirm()
+	if err == nil {
+		_, err = d.c.fsys.Stat(ctx, d.point)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = ErrExpired
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("catalog: point %s: %w", d.point, err)
+	}
+	return nil
+}
 
 // Close closes the files of the chain.
 func (d *Disk) Close() error { return d.files.close() }

@@ -28,7 +28,9 @@
 //
 // [Open] gives a [Catalog]; [Catalog.VMs] and [Catalog.Points] list it,
 // [Catalog.OpenDisk] gives the content of a disk at a point. Reading takes no
-// lock and changes nothing. The directory is the truth: the cache is not read.
+// lock and changes nothing; whoever uses a disk's content for good asks
+// [Disk.Confirm] afterwards, since retention may have gone on meanwhile. The
+// directory is the truth: the cache is not read.
 //
 // # Writing
 //

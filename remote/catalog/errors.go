@@ -33,6 +33,10 @@ var (
 	// ErrIncomplete is returned for a point that lacks something it must have.
 	ErrIncomplete = errors.New("the point is incomplete")
 
+	// ErrExpired is returned by [Disk.Confirm] when the point was deleted while it
+	// was read: what was read may be mixed with a later point's content.
+	ErrExpired = errors.New("the point was deleted while it was read")
+
 	// ErrBusy is returned by an operation that must not run while a point is
 	// being written in the same session.
 	ErrBusy = errors.New("a point is being written")
