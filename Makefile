@@ -18,7 +18,10 @@ LINT_VERSION := v2.15.0
 LINT_DIR := $(shell $(GO) env GOPATH)/xenbackup-tools/golangci-lint-$(LINT_VERSION)-$(shell $(GO) env GOVERSION)
 LINT := $(LINT_DIR)/golangci-lint
 # program=Debian package
-PEERS := qemu-img=qemu-utils vhdiinfo=libvhdi-utils vhdimount=libvhdi-utils fusermount3=fuse3 fsck.ext4=e2fsprogs
+PEERS := qemu-img=qemu-utils vhdiinfo=libvhdi-utils vhdimount=libvhdi-utils fusermount3=fuse3 fsck.ext4=e2fsprogs \
+	node=nodejs npm=npm python3=python3 curl=curl xva-img=xva-img
+# Other people's clients from npm, installed once per content of the lock; internal/testenv looks for them there.
+NODE_DIR := $(shell $(GO) env GOPATH)/xenbackup-tools/npm-$(shell sha256sum internal/testenv/npm/package-lock.json | cut -c1-12)
 
 .PHONY: test lint vet peers unit fuzz-smoke fuzz torture bench clean
 
@@ -49,6 +52,12 @@ peers:
 			echo "the tests compare with other people's tools; please install: $$missing" >&2; exit 1; \
 		fi; \
 	fi
+	@$(MAKE) --no-print-directory $(NODE_DIR)
+
+$(NODE_DIR):
+	@rm -rf $@.tmp && mkdir -p $@.tmp && cp internal/testenv/npm/package*.json $@.tmp
+	cd $@.tmp && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@mv $@.tmp $@
 
 unit:
 	XENBACKUP_PEERS=require $(GO) test -race -shuffle=on -timeout 15m ./...

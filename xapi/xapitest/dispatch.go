@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -107,8 +106,6 @@ func (p *Pool) methodTable() map[string]*method {
 	} {
 		maps.Copy(all, part)
 	}
-	all["system.listMethods"] = anonymous("", func(context.Context, *call) (any, error) {
-		return slices.Sorted(maps.Keys(all)), nil
-	})
+	all["system.listMethods"] = p.listMethods(all)
 	return all
 }
