@@ -1,0 +1,203 @@
+package xva
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/xenbackup/xenbackup/vhd/disk"
+)
+
+// WriterOptions of [NewWriter], [Size] and [Write]; nil and zero fields mean the default.
+type WriterOptions struct {
+	Checksum Checksum  // default SHA1
+	ModTime  time.Time // of ova.xml; default the epoch. Chunks have none.
+}
+
+// A Writer writes a plain archive forward, as hosts write it: V7 headers, ova.xml first, a checksum after every chunk, two blocks of
+// zeros and no padding at the end. For a compressed one give it a [NewCompressor]. It is for one goroutine. After an error it is of
+// no more use.
+type Writer struct {
+	w     io.Writer
+	opts  WriterOptions
+	disks []Disk
+	dense bool // no gaps anywhere
+	cur   int  // index in disks
+	pos   int64
+	block [blockSize]byte
+	tail  []byte // padding, checksum header, checksum
+	buf   []byte // of WriteDisk
+	size  int64
+	err   error
+}
+
+var (
+	errNoSize   = errors.New("disk of no bytes")
+	errChunk    = errors.New("a chunk is 1 MiB at a multiple of 1 MiB, or what is left of its disk")
+	errFinished = errors.New("archive is closed")
+)
+
+// NewWriter writes ova.xml. The disks that it lists, see [OVA.Disks], must then be written, each once and in that order.
+func NewWriter(w io.Writer, ova *OVA, opts *WriterOptions) (*Writer, error) {
+	p, err := newPlan(ova, opts)
+	if err != nil {
+		return nil, err
+	}
+	wr := &Writer{w: w, opts: p.opts, disks: p.disks, dense: p.dense}
+	putHeader(&wr.block, ovaName, int64(len(p.ova)), p.opts.ModTime)
+	wr.write(wr.block[:])
+	wr.write(p.ova)
+	wr.write(make([]byte, padded(int64(len(p.ova)))-int64(len(p.ova))))
+	return wr, wr.err
+}
+
+// plan is what a writer knows before the first byte.
+type plan struct {
+	opts  WriterOptions
+	ova   []byte
+	disks []Disk
+	dense bool
+}
+
+func newPlan(ova *OVA, opts *WriterOptions) (*plan, error) {
+	p := &plan{opts: WriterOptions{ModTime: time.Unix(0, 0)}}
+	if opts != nil {
+		p.opts.Checksum = opts.Checksum
+		if !opts.ModTime.IsZero() {
+			p.opts.ModTime = opts.ModTime
+		}
+	}
+	var err error
+	if p.disks, err = ova.Disks(); err != nil {
+		return nil, err
+	}
+	for _, d := range p.disks {
+		if d.Size == 0 {
+			return nil, fmt.Errorf("xva: %s: %w", d.ID, errNoSize)
+		}
+	}
+	if ova.Version.ExportVSN != 2 {
+		return nil, fmt.Errorf("xva: %w: export_vsn %d, only 2 is written", ErrUnsupported, ova.Version.ExportVSN)
+	}
+	if p.ova, err = ova.Append(nil); err != nil {
+		return nil, err
+	}
+	if len(p.ova) > MaxOVA {
+		return nil, fmt.Errorf("xva: ova.xml: %w", ErrTooLarge)
+	}
+	// Importers take the length of the archive's first chunk for that of every gap.
+	p.dense = len(p.disks) > 0 && p.disks[0].Size < ChunkSize
+	return p, nil
+}
+
+// WriteChunk writes the chunk of disk id at off, a multiple of [ChunkSize]: ChunkSize bytes, or all that is left of the disk. Chunks
+// that are zero may be left out, but not the first and the last of a disk, and none at all when the first disk of the archive is
+// smaller than ChunkSize. What breaks an order is ErrOrder, what lacks is ErrIncomplete; nothing was written then.
+func (w *Writer) WriteChunk(id string, off int64, data []byte) error {
+	if w.err != nil {
+		return w.err
+	}
+	if err := w.admit(id, off, int64(len(data))); err != nil {
+		return fmt.Errorf("xva: %s: chunk at %d: %w", id, off, err)
+	}
+	name := chunkName(id, off)
+	putHeader(&w.block, name, int64(len(data)), time.Unix(0, 0))
+	w.write(w.block[:])
+	w.write(data)
+	pad := int(padded(int64(len(data)))) - len(data)
+	w.tail = append(w.tail[:0], make([]byte, pad+2*blockSize)...)
+	sum := w.opts.Checksum.sum(data)
+	putHeader(&w.block, name+w.opts.Checksum.suffix(), int64(len(sum)), time.Unix(0, 0))
+	copy(w.tail[pad:], w.block[:])
+	copy(w.tail[pad+blockSize:], sum)
+	w.write(w.tail)
+	w.pos = off + int64(len(data))
+	return w.err
+}
+
+func chunkName(id string, off int64) string { return id + "/" + chunkNumber(off/ChunkSize) }
+
+// admit checks that a chunk may come now, and moves to its disk.
+func (w *Writer) admit(id string, off, length int64) error {
+	cur, pos := w.cur, w.pos
+	if cur < len(w.disks) && w.disks[cur].ID != id && pos > 0 {
+		if pos < w.disks[cur].Size {
+			return fmt.Errorf("%w: %s ends at %d of %d", ErrIncomplete, w.disks[cur].ID, pos, w.disks[cur].Size)
+		}
+		cur, pos = cur+1, 0
+	}
+	switch {
+	case cur == len(w.disks) || w.disks[cur].ID != id:
+		return fmt.Errorf("%w: not the disk that is next", ErrOrder)
+	case off < pos || off >= w.disks[cur].Size:
+		return ErrOrder
+	case off%ChunkSize != 0 || length != min(ChunkSize, w.disks[cur].Size-off):
+		return errChunk
+	case off > pos && (pos == 0 || w.dense):
+		return fmt.Errorf("%w: the chunk at %d is missing", ErrIncomplete, pos)
+	}
+	w.cur, w.pos = cur, pos
+	return nil
+}
+
+// WriteDisk writes the disk id from src: the chunks that hold data by src.Extents, and those that must be there. An error of src is
+// wrapped.
+func (w *Writer) WriteDisk(ctx context.Context, id string, src disk.Source) error {
+	if w.buf == nil {
+		w.buf = make([]byte, ChunkSize)
+	}
+	if err := checkSize(w.disks, id, src); err != nil {
+		return err
+	}
+	return runs(ctx, src, w.dense, func(first, end int64) error {
+		for off := first; off < end; off += ChunkSize {
+			if ctx.Err() != nil {
+				return fmt.Errorf("xva: %s: %w", id, context.Cause(ctx))
+			}
+			data := w.buf[:min(ChunkSize, src.Size()-off)]
+			if n, err := src.ReadAt(data, off); n < len(data) {
+				if err == nil || errors.Is(err, io.EOF) {
+					err = io.ErrUnexpectedEOF
+				}
+				return fmt.Errorf("xva: %s: read at %d: %w", id, off, err)
+			}
+			if err := w.WriteChunk(id, off, data); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Size returns how many bytes were written.
+func (w *Writer) Size() int64 { return w.size }
+
+// Close ends the archive. It is ErrIncomplete when something of a disk is missing; the end is not written then. It does not close the
+// underlying writer.
+func (w *Writer) Close() error {
+	if w.err != nil {
+		return w.err
+	}
+	for i := w.cur; i < len(w.disks); i++ {
+		if i > w.cur || w.pos < w.disks[i].Size {
+			return fmt.Errorf("xva: %s: %w", w.disks[i].ID, ErrIncomplete)
+		}
+	}
+	w.write(make([]byte, 2*blockSize))
+	if w.err != nil {
+		return w.err
+	}
+	w.err = fmt.Errorf("xva: %w", errFinished)
+	return nil
+}
+
+func (w *Writer) write(p []byte) {
+	if w.err != nil {
+		return
+	}
+	n, err := w.w.Write(p)
+	w.size += int64(n)
+	w.err = err
+}
