@@ -99,7 +99,7 @@ func (c *Client) outcome(method string, t *Task, result any) error {
 }
 
 // decodeTaskResult reads XML-RPC value text; nothing at all is void, and very old servers wrote plain text. XML-RPC as xapi writes
-// it has no numbers, so a string is tried as one where the caller wants one.
+// it has no integers, so a string is tried as one where the caller wants one.
 func decodeTaskResult(text string, result any) error {
 	if result == nil || text == "" {
 		return nil
@@ -112,11 +112,5 @@ func decodeTaskResult(text string, result any) error {
 	if err != nil {
 		return err
 	}
-	err = json.Unmarshal(raw, result)
-	var mismatch *json.UnmarshalTypeError
-	var number json.Number
-	if errors.As(err, &mismatch) && mismatch.Value == "string" && json.Unmarshal(raw, &number) == nil {
-		return json.Unmarshal([]byte(number), result)
-	}
-	return err
+	return unmarshalNumber(raw, result)
 }

@@ -16,6 +16,7 @@ import (
 type Client struct {
 	opts      Options
 	log       *slog.Logger
+	wire      wire // set by Dial
 	rpc, data http.RoundTripper
 	owned     []*http.Transport
 	home      *url.URL // what Dial was given
@@ -39,6 +40,7 @@ func Dial(ctx context.Context, addr string, opts *Options) (*Client, error) {
 	c := &Client{opts: opts.withDefaults(), home: home}
 	c.log = c.opts.Logger
 	c.secrets.password = string(c.opts.Password)
+	c.wire = wireOf(c.opts.Protocol)
 	c.rpc, c.data = c.opts.Transport, c.opts.Transport
 	if c.opts.Transport == nil {
 		rpc, data := newTransport(c.opts.TLS, 0), newTransport(c.opts.TLS, transferBuffer)

@@ -3,7 +3,6 @@ package xapi
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,28 +21,21 @@ const maxRequest = 300 << 10
 // maxExcerpt bounds how much of an unexpected answer an error quotes.
 const maxExcerpt = 200
 
-type request struct {
-	Version string `json:"jsonrpc"`
-	Method  string `json:"method"`
-	Params  []any  `json:"params"`
-	ID      int64  `json:"id"`
-}
-
 // post makes one call on one host. Its errors are an *Error when the pool refused, else name the host and are one of
 // ErrUnreachable, ErrConnectionLost, ErrProtocol, or the cause of ctx.
 func (c *Client) post(ctx context.Context, host *url.URL, method string, params []any, result any) error {
-	body, err := json.Marshal(request{Version: "2.0", Method: method, Params: params, ID: c.calls.Add(1)})
+	body, err := c.wire.encode(c.calls.Add(1), method, params)
 	if err != nil {
 		return fmt.Errorf("xapi: %s: parameters: %w", method, c.secrets.wrap(err))
 	}
 	if len(body) > maxRequest {
 		return fmt.Errorf("xapi: %s: %w: %d bytes", method, ErrRequestTooLarge, len(body))
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, host.JoinPath("jsonrpc").String(), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, host.JoinPath(c.wire.path()).String(), bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("xapi: %s: %w", host.Host, c.secrets.wrap(err))
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", c.wire.contentType())
 	if idempotent(method) {
 		// An empty value is not sent, but lets net/http repeat the request when a kept connection turns out to be dead. Other
 		// calls it repeats only when nothing of them was written.
@@ -54,7 +46,7 @@ func (c *Client) post(ctx context.Context, host *url.URL, method string, params 
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); resp.StatusCode != http.StatusOK || !strings.Contains(mediaType, "json") {
+	if mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); resp.StatusCode != http.StatusOK || !c.wire.speaks(mediaType) {
 		return c.unexpected(resp)
 	}
 	return c.readAnswer(ctx, resp, host.Host, method, result)
@@ -62,7 +54,7 @@ func (c *Client) post(ctx context.Context, host *url.URL, method string, params 
 
 func (c *Client) readAnswer(ctx context.Context, resp *http.Response, host, method string, result any) error {
 	body := &boundedReader{src: resp.Body, left: c.opts.MaxAnswer}
-	failed, err := decodeAnswer(body, result)
+	failed, err := c.wire.decode(body, method, result)
 	switch {
 	case err == nil && failed == nil:
 		return nil

@@ -25,6 +25,9 @@ type Options struct {
 	Originator string
 	UserAgent  string // default xenbackup
 
+	// Protocol of the calls. By default Dial finds out: JSON-RPC, unless the pool does not know it.
+	Protocol Protocol
+
 	Logger *slog.Logger // nil discards
 
 	// StallTimeout ends a transfer that moves no byte, and a getter that gets no answer, for that long. While a task is awaited it

@@ -29,9 +29,12 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("xmlvalue: offset %d: 
 
 // Decode reads one <value> element and nothing after it but white space. An XML declaration before it is skipped. The values are
 // those of the package documentation; when a member comes twice, the last one counts.
-func Decode(text []byte) (any, error) {
-	if len(text) > MaxSize {
-		return nil, &SyntaxError{MaxSize, "text too long"}
+func Decode(text []byte) (any, error) { return DecodeMax(text, MaxSize) }
+
+// DecodeMax is Decode with another limit than MaxSize: answers of calls are larger than task results.
+func DecodeMax(text []byte, limit int) (any, error) {
+	if len(text) > limit {
+		return nil, &SyntaxError{limit, "text too long"}
 	}
 	d := &decoder{text: text}
 	d.space()

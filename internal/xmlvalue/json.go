@@ -12,8 +12,11 @@ func JSON(text []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(finite(v))
+	return ToJSON(v)
 }
+
+// ToJSON is JSON of a value that was decoded before; v must not be used afterwards.
+func ToJSON(v any) ([]byte, error) { return json.Marshal(finite(v)) }
 
 func finite(v any) any {
 	switch v := v.(type) {
