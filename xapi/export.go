@@ -16,7 +16,7 @@ type ExportVDIOptions struct {
 	Name   string   // of the pool's task; by default it names the disk
 }
 
-// A Download is a disk on its way from the pool. Reading to io.EOF proves nothing: the pool ends a failed export the same way.
+// A Download is a disk, a VM, or metadata on its way from the pool. Reading to io.EOF proves nothing: the pool ends a failed export the same way.
 // [Download.Finish] does; what the bytes mean is for the reader of the format to prove. Read and Finish are for one goroutine;
 // Close may be called from any.
 type Download struct {
@@ -27,6 +27,7 @@ type Download struct {
 	body     io.ReadCloser
 	sized    bool // a length was announced
 	dog      *watchdog
+	pulse    *pulse // nil where silence is a stall
 	count    int64
 	err      error // of Read, for good
 
@@ -48,12 +49,17 @@ func (c *Client) ExportVDI(ctx context.Context, vdi Ref[VDI], opts *ExportVDIOpt
 	if !opts.Base.IsNull() {
 		query.Set("base", string(opts.Base))
 	}
+	return c.download(ctx, "export of VDI "+string(vdi), opts.Name, "export_raw_vdi", query)
+}
+
+// download makes the transfer of an export, again when the handler wants another session.
+func (c *Client) download(ctx context.Context, what, name, path string, query url.Values) (*Download, error) {
 	for logins := 0; ; logins++ {
-		t, err := c.newTransfer(ctx, "export of VDI "+string(vdi), opts.Name)
+		t, err := c.newTransfer(ctx, what, name)
 		if err != nil {
 			return nil, err
 		}
-		d, err := t.download(ctx, t.url("export_raw_vdi", query))
+		d, err := t.download(ctx, t.url(path, query))
 		if err == nil {
 			return d, nil
 		}
@@ -155,6 +161,7 @@ func (d *Download) finish(ctx context.Context) error {
 func (d *Download) release() {
 	d.end(ErrClosed)
 	d.dog.rest()
+	d.pulse.wait()
 	_ = d.body.Close() // nothing was written
 }
 

@@ -33,13 +33,21 @@ func (c *Client) ImportVDI(ctx context.Context, vdi Ref[VDI], length int64, body
 	if opts.Format != "" {
 		query.Set("format", opts.Format)
 	}
+	return c.upload(ctx, what, opts.Name, "import_raw_vdi", query, func() *upload { return newUpload(body, length) }, nil)
+}
+
+// upload makes the transfer of an import, again when the handler wants another session. result is where the task's result goes.
+func (c *Client) upload(
+	ctx context.Context, what, name, path string, query url.Values, source func() *upload, result any,
+) error {
 	for logins := 0; ; logins++ {
-		t, err := c.newTransfer(ctx, what, opts.Name)
+		t, err := c.newTransfer(ctx, what, name)
 		if err != nil {
 			return err
 		}
-		up := newUpload(body, length)
-		err = t.put(ctx, t.url("import_raw_vdi", query), up)
+		t.result = result
+		up := source()
+		err = t.put(ctx, t.url(path, query), up)
 		if !errors.Is(err, ErrSessionInvalid) || logins == maxLogins || up.touched() {
 			return err
 		}
@@ -66,19 +74,19 @@ func (t *transfer) put(outer context.Context, to *url.URL, up *upload) error {
 		t.abandon(outer)
 		return fmt.Errorf("xapi: %s: after %d bytes: %w", t.what, sent, context.Cause(outer))
 	}
-	if broken == nil && sent < up.length {
+	if broken == nil && !up.partial && sent < up.length {
 		broken = hostError(to.Host, ErrConnectionLost, errors.New("the host hung up"))
 	}
 	up.dog.moved(opts.StallTimeout) // the connection is over, so the task will be
 	waiting, cancel := ctx, func() {}
-	if broken != nil { // the task knows more, and soon
+	if broken != nil && (!up.partial || sent == 0) { // the task knows more, and soon
 		waiting, cancel = t.client.cleanup(outer)
 	}
 	defer cancel()
 	err := t.verdict(waiting)
 	var refused *Error
 	switch {
-	case err == nil && sent < up.length:
+	case err == nil && !up.partial && sent < up.length:
 		err = fmt.Errorf("xapi: %s: %w: the pool took %d of %d bytes: %w", t.what, ErrTruncated, sent, up.length, io.ErrUnexpectedEOF)
 	case err == nil:
 	case errors.As(err, &refused) && broken != nil:

@@ -17,6 +17,7 @@ type transfer struct {
 	what   string // for errors: export of VDI …
 	at     *login
 	task   Ref[Task]
+	result any // where the task's result goes; nil ignores it
 }
 
 func (c *Client) newTransfer(ctx context.Context, what, name string) (*transfer, error) {
@@ -68,6 +69,9 @@ func (t *transfer) send(ctx context.Context, target *url.URL, up *upload) (*http
 		}
 		if up != nil {
 			req.Method, req.Body, req.ContentLength = http.MethodPut, up.body(), up.length
+			if up.unframed { // else net/http would send chunks, which hosts refuse
+				req.ContentLength, req.TransferEncoding, req.Close = -1, []string{"identity"}, true
+			}
 		}
 		resp, err := t.client.roundTrip(t.client.data, req)
 		if err == nil && resp.StatusCode == http.StatusOK {
@@ -153,7 +157,7 @@ func (t *transfer) verdict(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return t.client.outcome(t.what, record, nil)
+	return t.client.outcome(t.what, record, t.result)
 }
 
 // explain is for a transfer that broke: the task's own error says more than the connection's, and comes soon, because the handler
@@ -172,8 +176,13 @@ func (t *transfer) explain(ctx context.Context, broken error) error {
 	return fmt.Errorf("%s: %w", t.what, broken)
 }
 
-// abandon cancels and destroys the task.
+// abandon cancels and destroys the task. What an import has made all the same is in its result then.
 func (t *transfer) abandon(ctx context.Context) {
 	t.client.cancelTask(ctx, t.task)
+	if t.result != nil {
+		waiting, cancel := t.client.cleanup(ctx)
+		defer cancel()
+		_ = t.verdict(waiting) // the error to report is another one
+	}
 	t.client.destroyTask(ctx, t.task)
 }

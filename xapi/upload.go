@@ -11,10 +11,14 @@ import (
 // so that a redirect finds the source untouched. While the source is being read the watchdog rests: only the pool's pace is watched.
 type upload struct {
 	src    io.Reader
-	length int64
+	length int64 // when unframed, known once src has ended
 	dog    *watchdog
 	limit  time.Duration // between two reads
 	last   time.Duration // after the last byte
+
+	unframed bool // the length was not known: an archive, not compressed
+	partial  bool // the pool may stop reading when it has all it needs
+	tail     tarTail
 
 	opened chan struct{}
 	open   sync.Once
@@ -29,7 +33,7 @@ type upload struct {
 const bodyGrace = 2 * time.Second
 
 func newUpload(src io.Reader, length int64) *upload {
-	return &upload{src: src, length: length, opened: make(chan struct{})}
+	return &upload{src: src, length: length, unframed: length < 0, opened: make(chan struct{})}
 }
 
 // flow lets the body of the request pass.
@@ -55,11 +59,20 @@ func (u *upload) read(p []byte) (int, error) {
 		return 0, ErrClosed
 	case u.err != nil:
 		return 0, u.err
-	case u.sent == u.length:
+	case u.sent == u.length && (!u.unframed || u.tail.ended):
 		return 0, io.EOF
 	}
 	u.dog.rest()
-	n, err := u.src.Read(p[:min(int64(len(p)), u.length-u.sent)])
+	if !u.unframed {
+		p = p[:min(int64(len(p)), u.length-u.sent)]
+	}
+	n, err := u.src.Read(p)
+	if u.unframed {
+		err = u.tail.check(p[:n], err)
+		if err == io.EOF { //nolint:errorlint // a reader's end is io.EOF itself
+			u.length = u.sent + int64(n)
+		}
+	}
 	u.sent += int64(n)
 	if u.sent == u.length {
 		u.dog.moved(u.last)

@@ -11,6 +11,7 @@ type watchdog struct {
 	mu    sync.Mutex
 	limit time.Duration
 	timer *time.Timer
+	rests bool
 }
 
 // newWatchdog starts on watch.
@@ -22,13 +23,24 @@ func newWatchdog(limit time.Duration, end context.CancelCauseFunc) *watchdog {
 func (w *watchdog) watch() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.rests = false
 	w.timer.Reset(w.limit)
+}
+
+// again starts the time anew, unless the watchdog rests.
+func (w *watchdog) again() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.rests {
+		w.timer.Reset(w.limit)
+	}
 }
 
 // rest stops the clock: whoever is to move next is not the pool.
 func (w *watchdog) rest() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.rests = true
 	w.timer.Stop()
 }
 
@@ -36,6 +48,6 @@ func (w *watchdog) rest() {
 func (w *watchdog) moved(limit time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.limit = limit
+	w.limit, w.rests = limit, false
 	w.timer.Reset(limit)
 }

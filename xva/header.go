@@ -24,14 +24,14 @@ type header struct {
 // The fields of a header block: offset and length. V7 headers are zero from 257 on; ustar has its magic there and a prefix of the
 // name at 345; GNU tar has a magic with spaces and other things at 345.
 const (
-	offMode, offUID, offGID   = 100, 108, 116
-	offSize, lenSize          = 124, 12
-	offMtime                  = 136
-	offSum, lenSum            = 148, 8
-	offType                   = 156
-	offMagic, offPrefix       = 257, 345
-	lenPrefix, ustarMagic     = 155, "ustar\x00"
-	typeFile, typeFileV7 byte = '0', 0
+	offMode, offUID, offGID      = 100, 108, 116
+	offSize, lenSize             = 124, 12
+	offMtime                     = 136
+	offSum, lenSum               = 148, 8
+	offType                      = 156
+	offMagic, offPrefix          = 257, 345
+	lenPrefix, ustarMagic        = 155, "ustar\x00"
+	typeFile, typeFileV7    byte = '0', 0
 )
 
 var errNotAFile = errors.New("not a regular file")
