@@ -21,11 +21,16 @@ func (c *Client) CallAsync(ctx context.Context, method string, result any, args 
 	if ctx.Err() != nil {
 		return fmt.Errorf("xapi: %s: %w", method, context.Cause(ctx))
 	}
+	return c.persist(ctx, method, args, func() error { return c.callTask(ctx, method, result, args) })
+}
+
+// callTask is one attempt of CallAsync.
+func (c *Client) callTask(ctx context.Context, method string, result any, args []any) error {
 	// Started under a context that outlives ctx: a start that is cut off would leave a task nobody knows.
 	grace, stop := outlive(ctx, c.opts.CancelTimeout)
 	defer stop()
 	var task Ref[Task]
-	if err := c.Call(grace, "Async."+method, &task, args...); err != nil {
+	if err := c.callOnce(grace, "Async."+method, &task, args); err != nil {
 		return err
 	}
 	record, err := c.await(ctx, task)

@@ -22,6 +22,13 @@ type taskWatch struct {
 // await returns the record of a task that is no longer pending. A pool that cannot be reached is tried again until it has been
 // silent for Options.StallTimeout: a task of hours must not be lost to a second of network trouble.
 func (c *Client) await(ctx context.Context, task Ref[Task]) (*Task, error) {
+	begin := time.Now()
+	record, err := c.awaitTask(ctx, task)
+	c.opts.Metrics.task(TaskMetric{Outcome: outcomeOf(err), Took: time.Since(begin)})
+	return record, err
+}
+
+func (c *Client) awaitTask(ctx context.Context, task Ref[Task]) (*Task, error) {
 	watch := &taskWatch{client: c, task: task}
 	heard := time.Now()
 	for {
@@ -34,7 +41,7 @@ func (c *Client) await(ctx context.Context, task Ref[Task]) (*Task, error) {
 		case err == nil:
 			heard = time.Now()
 			continue
-		case !passing(err) || time.Since(heard) > c.opts.StallTimeout:
+		case !passing(err) || errors.Is(err, ErrUntrusted) || time.Since(heard) > c.opts.StallTimeout:
 			return nil, fmt.Errorf("wait for task: %w", err)
 		}
 		if err := pause(ctx, c.opts.PollInterval); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -18,14 +19,16 @@ type Client struct {
 	log       *slog.Logger
 	wire      wire // set by Dial
 	rpc, data http.RoundTripper
-	owned     []*http.Transport
+	owned     []*hosts
 	home      *url.URL // what Dial was given
 	secrets   redactor
 	calls     atomic.Int64
 
 	mu      sync.Mutex
 	current *login
-	renewal *renewal // nil when nobody is logging in
+	renewal *renewal   // nil when nobody is logging in
+	others  []*url.URL // hosts of the pool
+	routes  *routes    // for transfers, nil before the first
 	closed  bool
 }
 
@@ -38,20 +41,51 @@ func Dial(ctx context.Context, addr string, opts *Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{opts: opts.withDefaults(), home: home}
+	if err := c.opts.validate(); err != nil {
+		return nil, err
+	}
 	c.log = c.opts.Logger
-	c.secrets.password = string(c.opts.Password)
+	c.secrets.learn(c.opts.Password)
 	c.wire = wireOf(c.opts.Protocol)
 	c.rpc, c.data = c.opts.Transport, c.opts.Transport
 	if c.opts.Transport == nil {
-		rpc, data := newTransport(c.opts.TLS, 0), newTransport(c.opts.TLS, transferBuffer)
-		c.rpc, c.data, c.owned = rpc, data, []*http.Transport{rpc, data}
+		config, err := c.opts.tlsConfig()
+		if err != nil {
+			return nil, err
+		}
+		rpc, data := newHosts(&c.opts, config, 0), newHosts(&c.opts, config, transferBuffer)
+		c.rpc, c.data, c.owned = rpc, data, []*hosts{rpc, data}
 	}
-	if _, err := c.attach(ctx, nil); err != nil {
+	if err := c.connect(ctx); err != nil {
 		c.closeIdle()
 		return nil, err
 	}
 	return c, nil
 }
+
+// connect logs in, and finds the protocol if it was left open: a pool that has no JSON-RPC says so in its own ways.
+func (c *Client) connect(ctx context.Context) error {
+	_, err := c.attach(ctx, nil)
+	var other *statusError
+	if err == nil || c.opts.Protocol != "" || !errors.As(err, &other) || !other.noSuchProtocol() {
+		return err
+	}
+	c.wire = wireOf(XMLRPC)
+	_, second := c.attach(ctx, nil)
+	if errors.Is(second, ErrProtocol) { // neither: not a pool at all
+		return err
+	}
+	return second
+}
+
+// Protocol is what the client and the pool speak.
+func (c *Client) Protocol() Protocol { return c.wire.protocol() }
+
+// String names the host and shows no secret.
+func (c *Client) String() string { return "xapi client of " + c.Host() }
+
+// Format prints String under every verb: what fmt finds in the fields of a struct would include the password.
+func (c *Client) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String()) }
 
 // Host is the host name, and the port if there is one, of the host that the client talks to: the master of the pool.
 func (c *Client) Host() string {

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // maxRequest is what xapi accepts as the body of a call.
@@ -41,19 +42,30 @@ func (c *Client) post(ctx context.Context, host *url.URL, method string, params 
 		// calls it repeats only when nothing of them was written.
 		req.Header["Idempotency-Key"] = []string{}
 	}
+	metric := CallMetric{Method: method, Host: host.Host, Up: int64(len(body))}
+	begin := time.Now()
+	metric.Down, err = c.exchange(ctx, req, method, result)
+	metric.Took, metric.Outcome = time.Since(begin), outcomeOf(err)
+	c.opts.Metrics.call(metric)
+	return err
+}
+
+// exchange sends a request and reads its answer, whose length it returns as well.
+func (c *Client) exchange(ctx context.Context, req *http.Request, method string, result any) (int64, error) {
 	resp, err := c.roundTrip(c.rpc, req)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); resp.StatusCode != http.StatusOK || !c.wire.speaks(mediaType) {
-		return c.unexpected(resp)
+		return 0, c.unexpected(resp)
 	}
-	return c.readAnswer(ctx, resp, host.Host, method, result)
+	body := &boundedReader{src: resp.Body, left: c.opts.MaxAnswer}
+	err = c.readAnswer(ctx, body, req.URL.Host, method, result)
+	return c.opts.MaxAnswer - body.left, err
 }
 
-func (c *Client) readAnswer(ctx context.Context, resp *http.Response, host, method string, result any) error {
-	body := &boundedReader{src: resp.Body, left: c.opts.MaxAnswer}
+func (c *Client) readAnswer(ctx context.Context, body *boundedReader, host, method string, result any) error {
 	failed, err := c.wire.decode(body, method, result)
 	switch {
 	case err == nil && failed == nil:
@@ -95,6 +107,8 @@ func (c *Client) roundTrip(via http.RoundTripper, req *http.Request) (*http.Resp
 	switch {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("xapi: %s: %w", req.URL.Host, context.Cause(ctx))
+	case untrusted(err):
+		return nil, hostError(req.URL.Host, ErrUntrusted, c.secrets.wrap(err))
 	case asked.Load() && !connected.Load(), errors.As(err, &dial) && dial.Op == "dial":
 		return nil, hostError(req.URL.Host, ErrUnreachable, c.secrets.wrap(err))
 	default:
@@ -102,12 +116,38 @@ func (c *Client) roundTrip(via http.RoundTripper, req *http.Request) (*http.Resp
 	}
 }
 
+// statusError is an answer that is not the API's.
+type statusError struct {
+	status    int
+	mediaType string
+	excerpt   string // without secrets
+}
+
+func (e *statusError) Error() string { return fmt.Sprintf("HTTP status %d: %q", e.status, e.excerpt) }
+
+// noSuchProtocol reports whether the host may be a pool that does not know the protocol it was asked in.
+func (e *statusError) noSuchProtocol() bool {
+	switch e.status {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusUnsupportedMediaType:
+		return true
+	default:
+		return e.status == http.StatusOK // of another type
+	}
+}
+
 // unexpected describes an answer that is not the API's: its status and the beginning of its body, without secrets.
 func (c *Client) unexpected(resp *http.Response) error {
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, 16<<10)) // an excerpt for a message: what is there is enough
-	excerpt := strings.Join(strings.Fields(c.secrets.redact(strings.ToValidUTF8(string(text), "?"))), " ")
+	const limit = 16 << 10
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, limit)) // an excerpt for a message: what is there is enough
+	text := string(body)
+	if len(text) == limit { // the end may hold the first half of a secret
+		text = text[:limit-min(limit, c.secrets.longest())]
+	}
+	text = c.secrets.redact(strings.ToValidUTF8(c.secrets.redact(text), "?"))
+	excerpt := strings.Join(strings.Fields(text), " ")
 	if len(excerpt) > maxExcerpt {
 		excerpt = strings.ToValidUTF8(excerpt[:maxExcerpt], "") + "…"
 	}
-	return hostError(resp.Request.URL.Host, ErrProtocol, fmt.Errorf("HTTP status %d: %q", resp.StatusCode, excerpt))
+	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	return hostError(resp.Request.URL.Host, ErrProtocol, &statusError{resp.StatusCode, mediaType, excerpt})
 }

@@ -1,10 +1,15 @@
 package xapi
 
 import (
+	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -13,12 +18,30 @@ type Options struct {
 	Username string // default root
 	Password Secret
 
-	// TLS configures https connections; nil verifies against the system's certificate authorities. Hosts are installed with
-	// self-signed certificates: put theirs into RootCAs. It is not used when Transport is set.
+	// PasswordSource is asked before each login when it is set, instead of Password: for a vault, or a password that changes.
+	PasswordSource func(ctx context.Context) (Secret, error)
+
+	// Pins are the certificates, or keys, that hosts must show, by host name or address as it is dialled, without port. A host that has
+	// pins proves itself by one of them and by nothing else: name, issuer and expiry of its certificate do not count. Hosts are
+	// installed with certificates they have signed themselves, which makes this the usual way; see [FetchFingerprint]. Pin each host of
+	// a pool: calls follow the pool to its master, and transfers to whichever host sees the disk.
+	Pins map[string][]Fingerprint
+
+	// ExtraCAs are certificates of authorities in PEM form that are trusted beside the system's, or beside TLS.RootCAs.
+	ExtraCAs []byte
+
+	// TLS is what https connections start from; nil verifies against the system's certificate authorities.
 	TLS *tls.Config
 
-	// Transport makes all requests when it is set. It must not follow redirects, and is not closed by Client.Close. When it is
-	// not an http.Transport, or wraps none, calls on stale connections are not repeated.
+	// InsecureTLS accepts every certificate of a host without pins: whoever stands between reads the password.
+	InsecureTLS bool
+
+	// DialContext makes the network connections when it is set.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	// Transport makes all requests when it is set, and replaces all of the options on TLS and DialContext, which must be unset. It must
+	// not follow redirects, and is not closed by Client.Close. When it is not an http.Transport, or wraps none, calls on stale
+	// connections are not repeated.
 	Transport http.RoundTripper
 
 	// Originator tells the pool whose sessions these are; the pool limits the sessions of each originator to 500. Default xenbackup.
@@ -28,7 +51,13 @@ type Options struct {
 	// Protocol of the calls. By default Dial finds out: JSON-RPC, unless the pool does not know it.
 	Protocol Protocol
 
-	Logger *slog.Logger // nil discards
+	// TransferNetwork keeps disks and archives off the management network: the UUID of a network of the pool, or [PoolBackupNetwork]. A
+	// transfer with a host that has no address on it is ErrNoTransferAddress. By default transfers go where calls go.
+	TransferNetwork string
+
+	Retry   RetryPolicy
+	Metrics *Metrics     // nil counts nothing
+	Logger  *slog.Logger // nil discards
 
 	// StallTimeout ends a transfer that moves no byte, and a getter that gets no answer, for that long. While a task is awaited it
 	// is also how long the pool may stay unreachable. Default 5 minutes.
@@ -64,32 +93,39 @@ func (o *Options) withDefaults() Options {
 	setDefault(&opts.PollInterval, 2*time.Second)
 	setDefault(&opts.CancelTimeout, 5*time.Second)
 	setDefault(&opts.MaxAnswer, 512<<20)
+	opts.Retry.setDefaults()
 	return opts
+}
+
+// validate finds contradictions, and brings the pins into their one spelling. o is a copy of the caller's.
+func (o *Options) validate() error {
+	if o.Transport != nil && (len(o.Pins) > 0 || len(o.ExtraCAs) > 0 || o.TLS != nil || o.InsecureTLS || o.DialContext != nil) {
+		return errors.New("xapi: Options.Transport excludes Pins, ExtraCAs, TLS, InsecureTLS and DialContext")
+	}
+	if o.Protocol != "" && o.Protocol != JSONRPC && o.Protocol != XMLRPC {
+		return fmt.Errorf("xapi: Options.Protocol: %q is unknown", o.Protocol)
+	}
+	o.Pins = maps.Clone(o.Pins)
+	for host, pins := range o.Pins {
+		if host == "" || len(pins) == 0 {
+			return fmt.Errorf("xapi: Options.Pins: %q has no pin", host)
+		}
+		pins = slices.Clone(pins)
+		for i := range pins {
+			pin, err := ParseFingerprint(string(pins[i]))
+			if err != nil {
+				return fmt.Errorf("xapi: Options.Pins: %s: %w", host, err)
+			}
+			pins[i] = pin
+		}
+		o.Pins[host] = pins
+	}
+	return nil
 }
 
 func setDefault[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
 		*field = value
-	}
-}
-
-// transferBuffer is the size of the buffers between a socket and a transfer, in bytes.
-const transferBuffer = 256 << 10
-
-// newTransport makes HTTP/1.1 connections, which is all that hosts speak. They never close an idle connection themselves;
-// IdleConnTimeout is for what stands between. Peers that vanish are found by TCP keep-alive.
-func newTransport(config *tls.Config, buffer int) *http.Transport {
-	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 15 * time.Second}
-	return &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         dialer.DialContext,
-		TLSClientConfig:     config.Clone(),
-		TLSHandshakeTimeout: 30 * time.Second,
-		DisableCompression:  true,
-		MaxIdleConnsPerHost: 8,
-		IdleConnTimeout:     90 * time.Second,
-		ReadBufferSize:      buffer,
-		WriteBufferSize:     buffer,
 	}
 }

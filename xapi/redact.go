@@ -1,53 +1,104 @@
 package xapi
 
 import (
+	"encoding/hex"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
+	"fmt"
 	"html"
+	"io"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
 
-// keptSessions is how many past session references are still recognised in what servers say.
-const keptSessions = 32
+// keptSecrets is how many past sessions and passwords are still recognised in what servers say.
+const keptSecrets = 64
 
-// redactor replaces the password and the session references of one client in text that comes from elsewhere.
+// redactor replaces the passwords and the session references of one client in text that comes from elsewhere.
 type redactor struct {
-	mu       sync.Mutex
-	password string
-	sessions []string // newest last
+	mu      sync.Mutex
+	secrets []Secret // newest last
 }
 
-// learn must be called before a session is used for the first time.
-func (r *redactor) learn(session Secret) {
+// learn must be called before a secret is used for the first time.
+func (r *redactor) learn(secret Secret) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.sessions) == keptSessions {
-		r.sessions = slices.Delete(r.sessions, 0, 1)
+	if secret == "" || slices.Contains(r.secrets, secret) {
+		return
 	}
-	r.sessions = append(r.sessions, string(session))
+	if len(r.secrets) == keptSecrets {
+		r.secrets = slices.Delete(r.secrets, 1, 2) // the first is the password
+	}
+	r.secrets = append(r.secrets, secret)
 }
 
-// redact replaces every spelling of a secret that a server or a library may echo.
-func (r *redactor) redact(text string) string {
+// longest is the length of the longest spelling of a secret.
+func (r *redactor) longest() int {
+	longest := 0
+	for _, spelling := range r.spellings() {
+		longest = max(longest, len(spelling))
+	}
+	return longest
+}
+
+// spellings are the ways in which a server or a library may write the secrets, the longest first, so that none hides in another.
+func (r *redactor) spellings() []string {
 	r.mu.Lock()
-	secrets := append([]string{r.password}, r.sessions...)
+	secrets := slices.Clone(r.secrets)
 	r.mu.Unlock()
-	var pairs []string
-	for _, secret := range secrets {
-		if secret == "" {
-			continue
-		}
-		quoted, _ := json.Marshal(secret) // a string always marshals
-		for _, spelling := range []string{
-			secret, string(quoted[1 : len(quoted)-1]), url.QueryEscape(secret), url.PathEscape(secret), html.EscapeString(secret),
-		} {
-			pairs = append(pairs, spelling, redacted)
+	var all []string
+	for _, s := range secrets {
+		secret := string(s)
+		query, path := url.QueryEscape(secret), url.PathEscape(secret)
+		all = append(
+			all, secret, jsonSpelling(secret, true), jsonSpelling(secret, false), xmlSpelling(secret), html.EscapeString(secret),
+			unquoted(strconv.Quote(secret)), unquoted(strconv.QuoteToASCII(secret)), strings.ToValidUTF8(secret, "?"), hex.EncodeToString([]byte(secret)),
+			query, path, strings.ReplaceAll(query, "+", "%20"), lowerEscapes(query), lowerEscapes(path),
+			strings.ReplaceAll(path, ":", "%3A"), // some escape more than they must
+		)
+	}
+	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
+	return slices.Compact(all)
+}
+
+// redact replaces every spelling of every secret.
+func (r *redactor) redact(text string) string {
+	for _, spelling := range r.spellings() {
+		text = strings.ReplaceAll(text, spelling, redacted)
+	}
+	return text
+}
+
+func jsonSpelling(text string, escapeHTML bool) string {
+	var out strings.Builder
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(escapeHTML)
+	_ = enc.Encode(text) // a string always marshals
+	return unquoted(strings.TrimSuffix(out.String(), "\n"))
+}
+
+func xmlSpelling(text string) string {
+	var out strings.Builder
+	_ = xml.EscapeText(&out, []byte(text)) // a Builder takes all
+	return out.String()
+}
+
+func unquoted(text string) string { return text[1 : len(text)-1] }
+
+// lowerEscapes writes %3A as %3a.
+func lowerEscapes(text string) string {
+	out := []byte(text)
+	for i := 0; i+2 < len(out); i++ {
+		if out[i] == '%' {
+			copy(out[i+1:i+3], strings.ToLower(text[i+1:i+3]))
 		}
 	}
-	return strings.NewReplacer(pairs...).Replace(text)
+	return string(out)
 }
 
 // wrap returns err itself when its text is clean. Otherwise the text is replaced and the chain is cut, because every link could be
@@ -69,6 +120,9 @@ type redactedError struct {
 
 func (e *redactedError) Error() string        { return e.text }
 func (e *redactedError) Is(target error) bool { return errors.Is(e.inner, target) }
+
+// Format keeps fmt from printing what is inside.
+func (e *redactedError) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, e.text) }
 
 // newError builds the Error of a call or a task from what the pool sent. The one parameter of SESSION_INVALID is a session.
 func (r *redactor) newError(method, code string, params []string) *Error {

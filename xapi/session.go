@@ -61,7 +61,7 @@ func (c *Client) renew(ctx context.Context, mine *renewal, stale *login) (*login
 	if stale != nil {
 		host = stale.host
 	}
-	mine.login, mine.err = c.logIn(ctx, host)
+	mine.login, mine.err = c.logInAnywhere(ctx, host)
 	mine.abandoned = ctx.Err() != nil
 	c.mu.Lock()
 	orphan := mine.login
@@ -76,21 +76,42 @@ func (c *Client) renew(ctx context.Context, mine *renewal, stale *login) (*login
 	if orphan != nil {
 		return nil, errors.Join(mine.err, c.logout(ctx, orphan))
 	}
+	if mine.err == nil {
+		c.learnHosts(ctx, mine.login)
+	}
 	return mine.login, mine.err
+}
+
+// password comes from the source, if there is one.
+func (c *Client) password(ctx context.Context) (Secret, error) {
+	if c.opts.PasswordSource == nil {
+		return c.opts.Password, nil
+	}
+	password, err := c.opts.PasswordSource(ctx)
+	if err != nil {
+		return "", fmt.Errorf("password: %w", err)
+	}
+	c.secrets.learn(password)
+	return password, nil
 }
 
 // logIn follows HOST_IS_SLAVE to the master. The version argument has been ignored for long, but its place must be filled.
 func (c *Client) logIn(ctx context.Context, host *url.URL) (*login, error) {
 	for hop := 0; ; hop++ {
 		var session string
-		params := []any{c.opts.Username, string(c.opts.Password), "1.0", c.opts.Originator}
-		err := c.post(ctx, host, "session.login_with_password", params, &session)
+		password, err := c.password(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("xapi: log in to %s: %w", host.Host, c.secrets.wrap(err))
+		}
+		params := []any{c.opts.Username, string(password), "1.0", c.opts.Originator}
+		const method = "session.login_with_password"
+		err = c.persist(ctx, method, nil, func() error { return c.post(ctx, host, method, params, &session) })
 		if err == nil && session == "" {
 			err = hostError(host.Host, ErrProtocol, errors.New("empty session"))
 		}
 		if err == nil {
 			c.secrets.learn(Secret(session))
-			c.log.InfoContext(ctx, "logged in", "host", host.Host, "username", c.opts.Username)
+			c.log.InfoContext(ctx, "logged in", "host", host.Host, "username", c.opts.Username, "protocol", string(c.wire.protocol()))
 			return &login{host: host, session: Secret(session)}, nil
 		}
 		var refused *Error

@@ -63,18 +63,26 @@ func (t *transfer) url(path string, query url.Values) *url.URL {
 // a PUT, else a GET.
 func (t *transfer) send(ctx context.Context, target *url.URL, up *upload) (*http.Response, error) {
 	for hop := 0; ; hop++ {
+		moved, err := t.client.transferURL(ctx, target)
+		if err != nil {
+			return nil, err
+		}
+		target = moved
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), http.NoBody)
 		if err != nil {
 			return nil, t.client.secrets.wrap(err)
 		}
 		if up != nil {
-			req.Method, req.Body, req.ContentLength = http.MethodPut, up.body(), up.length
+			req.Method, req.Body, req.ContentLength = http.MethodPut, t.client.opts.Metrics.counted(up.body(), true), up.length
 			if up.unframed { // else net/http would send chunks, which hosts refuse
 				req.ContentLength, req.TransferEncoding, req.Close = -1, []string{"identity"}, true
 			}
 		}
 		resp, err := t.client.roundTrip(t.client.data, req)
 		if err == nil && resp.StatusCode == http.StatusOK {
+			if up == nil {
+				resp.Body = t.client.opts.Metrics.counted(resp.Body, false)
+			}
 			return resp, nil
 		}
 		var next *url.URL
@@ -138,7 +146,16 @@ func (c *Client) knownHost(ctx context.Context, name string) (bool, error) {
 			return true, nil
 		}
 	}
-	return false, nil
+	if c.opts.TransferNetwork == "" {
+		return false, nil
+	}
+	addresses, err := c.TransferAddresses(ctx)
+	for _, address := range addresses {
+		if sameHost(name, address) {
+			return true, err
+		}
+	}
+	return false, err
 }
 
 func sameHost(a, b string) bool {

@@ -119,6 +119,13 @@ type uploadBody struct {
 
 // Read implements io.Reader.
 func (b *uploadBody) Read(p []byte) (int, error) {
+	select {
+	case <-b.closed:
+		return 0, ErrClosed
+	case <-b.upload.opened:
+		return b.upload.read(p)
+	default:
+	}
 	timer := time.NewTimer(bodyGrace)
 	defer timer.Stop()
 	select {

@@ -1,0 +1,85 @@
+package xapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// RetryPolicy says how calls are repeated that the pool refused for the moment. The zero value of each field means the default.
+type RetryPolicy struct {
+	// Attempts of one call in all; 1 never repeats. Default 8, which with the other defaults takes about a minute.
+	Attempts int
+	// Wait before the first repetition; it doubles each time. The pause is a random time between half of it and all of it. Default
+	// 1 second.
+	Wait time.Duration
+	// MaxWait is what Wait grows to. Default 30 seconds.
+	MaxWait time.Duration
+}
+
+func (p *RetryPolicy) setDefaults() {
+	setDefault(&p.Attempts, 8)
+	setDefault(&p.Wait, time.Second)
+	setDefault(&p.MaxWait, 30*time.Second)
+}
+
+// pause is how long to wait after the given attempt, counted from 1.
+func (p *RetryPolicy) pause(attempt int) time.Duration {
+	wait := p.Wait
+	for range attempt - 1 {
+		if wait >= p.MaxWait {
+			break
+		}
+		wait *= 2
+	}
+	wait = min(wait, p.MaxWait)
+	return wait - rand.N(wait/2+1) //nolint:gosec // jitter
+}
+
+// persist makes attempts until one succeeds, fails for good, or must be the last; also when ctx would end before the next. Its error
+// is that of the last attempt.
+func (c *Client) persist(ctx context.Context, method string, args []any, attempt func() error) error {
+	for n := 1; ; n++ {
+		err := attempt()
+		var refused *Error
+		if err == nil || n >= c.opts.Retry.Attempts || ctx.Err() != nil || !errors.As(err, &refused) || !transient(method, args, refused) {
+			return err
+		}
+		wait := c.opts.Retry.pause(n)
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
+			return err
+		}
+		c.log.InfoContext(ctx, "call refused for the moment", "method", method, "code", refused.Code, "attempt", n, "wait", wait)
+		c.opts.Metrics.retry(RetryMetric{Method: method, Code: refused.Code, Attempt: n, Wait: wait})
+		if ended := pause(ctx, wait); ended != nil {
+			return fmt.Errorf("%w (%w while waiting to repeat it)", err, ended)
+		}
+	}
+}
+
+// transient reports whether the same call may succeed later, and making it again does nothing twice: because it is a getter, or
+// because the refusal proves that nothing was done.
+func transient(method string, args []any, refused *Error) bool {
+	switch refused.Code {
+	case ErrHostStillBooting.Code, ErrTooBusy.Code, ErrTooManyPendingTasks.Code:
+		return true // refused at the door
+	case ErrOtherOperationInProgress.Code:
+		return idempotent(method) || lockedOut(args, refused)
+	case ErrCannotContactHost.Code:
+		return idempotent(method) // else it may have been reached before
+	default:
+		return false
+	}
+}
+
+// lockedOut reports whether the object that is busy is the one the call was to begin with. If it is another, a step of the call was
+// refused, after others perhaps.
+func lockedOut(args []any, refused *Error) bool {
+	if len(refused.Params) < 2 || len(args) == 0 {
+		return false
+	}
+	return slices.Contains(refused.Params[:2], fmt.Sprint(args[0]))
+}
