@@ -52,11 +52,14 @@ func decodeAnswer(r io.Reader, result any) (failure, error) {
 		switch name {
 		case "result":
 			answered = true
-			var into any = &ignored
-			if result != nil {
-				into = result
+			switch into := result.(type) {
+			case nil:
+				err = dec.Decode(&ignored)
+			case streamed:
+				err = into.decode(dec)
+			default:
+				err = dec.Decode(into)
 			}
-			err = dec.Decode(into)
 		case "error":
 			if err = dec.Decode(&ignored); err == nil {
 				failed, err = decodeFailure(ignored)

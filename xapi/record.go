@@ -1,14 +1,9 @@
 package xapi
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"maps"
 	"reflect"
-	"slices"
-	"strconv"
 	"strings"
+	"sync"
 )
 
 // Record is satisfied by the pointers to the record types of this package: the classes that [Get], [ByUUID] and [All] can ask for.
@@ -22,129 +17,85 @@ type classed interface {
 	class() string
 }
 
-// unmarshalRecord decodes data into the tagged fields of *record and leaves the rest in *extra. A named field that data does not
-// carry gets a nil entry in *extra, one that is null gets that null, so that marshalRecord can tell "absent" from "zero".
-func unmarshalRecord(data []byte, record classed, extra *map[string]json.RawMessage) error {
-	if string(bytes.TrimSpace(data)) == "null" {
-		return nil
+// layout is what decoding and encoding need to know of one record type.
+type layout struct {
+	fields []layoutField // in the order of the struct
+	byName map[string]int
+}
+
+type layoutField struct {
+	name string
+	at   int // index in the struct
+	form form
+}
+
+// form is how a field travels.
+type form uint8
+
+const (
+	formOther form = iota // through encoding/json
+	formText              // a string type without a decoding of its own: string, Ref
+	formBool
+	formInt
+	formFloat
+	formTexts // a slice of formText
+	formDict  // map[string]string
+)
+
+// layouts knows the record types of this package.
+var layouts = sync.OnceValue(func() map[reflect.Type]*layout {
+	known := make(map[reflect.Type]*layout)
+	for _, record := range []classed{
+		Session{}, Pool{}, Host{}, VM{}, VMMetrics{}, VMGuestMetrics{}, VBD{}, VDI{}, SR{}, PBD{}, VIF{}, PIF{}, Network{}, Task{}, VTPM{}, VGPU{},
+		VUSB{}, Message{},
+	} {
+		known[reflect.TypeOf(record)] = newLayout(reflect.TypeOf(record))
 	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(data, &members); err != nil {
-		return fmt.Errorf("xapi: %s record: %w", record.class(), err)
+	return known
+})
+
+// layoutOf takes the type of a record, not of a pointer to one.
+func layoutOf(t reflect.Type) *layout {
+	if l := layouts()[t]; l != nil {
+		return l
 	}
-	for name, field := range recordFields(record) {
-		raw, present := members[name]
-		field.SetZero()
-		if !present || string(raw) == "null" {
-			members[name] = raw
+	return newLayout(t)
+}
+
+func newLayout(t reflect.Type) *layout {
+	l := &layout{byName: make(map[string]int, t.NumField())}
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		if name == "-" {
 			continue
 		}
-		if err := decodeField(raw, field); err != nil {
-			return fmt.Errorf("xapi: %s.%s: %w", record.class(), name, err)
-		}
-		delete(members, name)
+		l.byName[name] = len(l.fields)
+		l.fields = append(l.fields, layoutField{name: name, at: i, form: formOf(t.Field(i).Type)})
 	}
-	*extra = nil
-	if len(members) > 0 {
-		*extra = members
-	}
-	return nil
+	return l
 }
 
-// decodeField also takes a number written as a string: repositories hold records that came over XML-RPC, which has no numbers.
-func decodeField(raw json.RawMessage, field reflect.Value) error {
-	err := json.Unmarshal(raw, field.Addr().Interface())
-	if err == nil || len(raw) < 2 || raw[0] != '"' {
-		return err
-	}
-	text := string(raw[1 : len(raw)-1])
-	switch field.Kind() {
+func formOf(t reflect.Type) form {
+	switch t.Kind() {
+	case reflect.String:
+		if t != reflect.TypeFor[Time]() { // which may be a number
+			return formText
+		}
+	case reflect.Bool:
+		return formBool
 	case reflect.Int64:
-		n, parseErr := strconv.ParseInt(text, 10, 64)
-		if parseErr != nil {
-			return err
-		}
-		field.SetInt(n)
+		return formInt
 	case reflect.Float64:
-		f, parseErr := strconv.ParseFloat(text, 64)
-		if parseErr != nil || f-f != 0 { // NaN and infinities have no JSON form to go back to
-			return err
+		return formFloat
+	case reflect.Slice:
+		if formOf(t.Elem()) == formText {
+			return formTexts
 		}
-		field.SetFloat(f)
+	case reflect.Map:
+		if t == reflect.TypeFor[map[string]string]() {
+			return formDict
+		}
 	default:
-		return err
 	}
-	return nil
-}
-
-// marshalRecord is the inverse of unmarshalRecord. Named fields come in the order of the struct, then extra by name.
-func marshalRecord(record classed, extra map[string]json.RawMessage) ([]byte, error) {
-	var out bytes.Buffer
-	separator := byte('{')
-	write := func(name string, raw []byte) {
-		out.WriteByte(separator)
-		separator = ','
-		key, _ := json.Marshal(name) // a string always marshals
-		out.Write(key)
-		out.WriteByte(':')
-		out.Write(raw)
-	}
-	named := make(map[string]bool)
-	for name, field := range recordFields(record) {
-		named[name] = true
-		raw, kept := extra[name]
-		if !kept || !isEmpty(field) {
-			var err error
-			if raw, err = encodeField(field); err != nil {
-				return nil, fmt.Errorf("xapi: %s.%s: %w", record.class(), name, err)
-			}
-		}
-		if raw != nil {
-			write(name, raw)
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(extra)) {
-		if raw := extra[name]; raw != nil && !named[name] {
-			write(name, raw)
-		}
-	}
-	if separator == '{' {
-		out.WriteByte('{')
-	}
-	out.WriteByte('}')
-	return out.Bytes(), nil
-}
-
-// encodeField writes nil sets and maps as empty ones: the pool refuses null.
-func encodeField(field reflect.Value) ([]byte, error) {
-	if isEmpty(field) {
-		switch field.Kind() {
-		case reflect.Map:
-			return []byte("{}"), nil
-		case reflect.Slice:
-			return []byte("[]"), nil
-		default:
-		}
-	}
-	return json.Marshal(field.Interface())
-}
-
-func isEmpty(field reflect.Value) bool {
-	if kind := field.Kind(); kind == reflect.Map || kind == reflect.Slice {
-		return field.Len() == 0
-	}
-	return field.IsZero()
-}
-
-// recordFields yields the wire name and the value of each named field, in the order of the struct.
-func recordFields(record any) func(yield func(string, reflect.Value) bool) {
-	return func(yield func(string, reflect.Value) bool) {
-		value := reflect.ValueOf(record).Elem()
-		for i := range value.NumField() {
-			name, _, _ := strings.Cut(value.Type().Field(i).Tag.Get("json"), ",")
-			if name != "-" && !yield(name, value.Field(i)) {
-				return
-			}
-		}
-	}
+	return formOther
 }
