@@ -205,6 +205,7 @@ func TestLeavingsOfAKilledRunAreUndone(t *testing.T) {
 	call("VM.set_blocked_operations", nil, vm, map[string]string{
 		"migrate_send": "VM migration is blocked during backup", "pool_migrate": "by the admin", "destroy": "precious",
 	})
+	w.pool.Expect("pool_migrate is blocked")
 	w.write(0, 0, mib, 3)
 	run, err := w.run()
 	require.NoError(t, err)

@@ -45,6 +45,7 @@ func TestFullIntervalOfThreeGivesFullDeltaDeltaFull(t *testing.T) {
 
 func TestSnapshotRetentionKeepsSnapshotsOnThePool(t *testing.T) {
 	w := newWorld(t, "r")
+	w.pool.Expect("exported base snapshots")
 	w.set(`{"exportRetention":1,"deleteFirst":true,"snapshotRetention":2}`)
 	for i := range 4 {
 		w.mustRun()
@@ -55,6 +56,7 @@ func TestSnapshotRetentionKeepsSnapshotsOnThePool(t *testing.T) {
 
 func TestJobWithoutRepositoriesKeepsSnapshots(t *testing.T) {
 	w := newWorld(t)
+	w.pool.Expect("exported base snapshots")
 	w.job.Remotes = nil
 	w.set(`{"snapshotRetention":2}`)
 	for range 3 {

@@ -150,6 +150,7 @@ func newWorld(t *testing.T) *world {
 		inventory.VMs[0].Disks = append(inventory.VMs[0].Disks, xapitest.Disk{Name: fmt.Sprint("disk ", i), Size: diskSize})
 	}
 	pool := xapitest.NewPool(t, inventory)
+	pool.Expect("task ") // of a client that was killed
 	return &world{pool: pool, vm: pool.VM("guest"), dir: t.TempDir(), known: map[string][disks]string{}}
 }
 

@@ -61,7 +61,7 @@ func (t tx) attachable(ref, mode, operation string) error {
 
 // controlDomain returns the VM of the master's dom0.
 func (p *Pool) controlDomain(tx tx) string {
-	host, err := tx.record("host", p.master)
+	host, err := tx.record("host", p.masterRef())
 	if err != nil {
 		return null
 	}

@@ -33,6 +33,7 @@ func TestCloseEndsAllThatRuns(t *testing.T) {
 		synctest.Wait()
 		require.NotEmpty(t, p.Leaks())
 		require.NoError(t, c.Close())
+		p.Expect("Async.VM.snapshot")
 		require.NoError(t, p.Close())
 	})
 }

@@ -12,7 +12,9 @@ func itoa(n int) string { return strconv.Itoa(n) }
 
 // dispatch runs one RPC. The result is a value of the database's types, or nil
 // for void; the error is a *failure as the caller of the API shall see it.
-func (p *Pool) dispatch(ctx context.Context, name string, args []any) (any, error) {
+// Any other error means that no answer goes out.
+func (p *Pool) dispatch(ctx context.Context, in *incoming, name string, args []any) (any, error) {
+	p.sweep()
 	base, async := strings.CutPrefix(name, "Async.")
 	m := p.method(base)
 	if m == nil || (async && !m.async) {
@@ -29,12 +31,21 @@ func (p *Pool) dispatch(ctx context.Context, name string, args []any) (any, erro
 		args = args[1:]
 	}
 	p.record(name, args)
+	if in.host != p.masterRef() && base != "system.listMethods" {
+		return nil, p.hostIsSlave()
+	}
 	if !m.open {
 		if err := p.touchSession(c.session); err != nil {
 			return nil, err
 		}
+		if err := p.permit(c.session, m, base); err != nil {
+			return nil, err
+		}
 	}
-	fault := p.faults.take(base)
+	fault := p.takeCall(base, !m.open)
+	if err := p.disturb(in, c, fault); err != nil {
+		return nil, err
+	}
 	if async {
 		return p.startAsync(ctx, m, c, args, fault)
 	}
@@ -45,7 +56,7 @@ func (p *Pool) dispatch(ctx context.Context, name string, args []any) (any, erro
 // scripted for it.
 func (p *Pool) runMethod(ctx context.Context, m *method, c *call, args []any, fault *fault) (any, error) {
 	if fault != nil {
-		if err := fault.strike(ctx); err != nil {
+		if err := p.strike(ctx, c.task, fault); err != nil {
 			return nil, asFailure(err)
 		}
 	}
@@ -101,7 +112,7 @@ func (p *Pool) method(name string) *method {
 func (p *Pool) methodTable() map[string]*method {
 	all := make(map[string]*method)
 	for _, part := range []map[string]*method{
-		p.sessionMethods(), p.taskMethods(), p.eventMethods(), p.hostMethods(),
+		p.sessionMethods(), p.taskMethods(), p.eventMethods(), p.queueMethods(), p.hostMethods(),
 		p.vmMethods(), p.powerMethods(), p.vdiMethods(), p.deviceMethods(), p.vtpmMethods(),
 	} {
 		maps.Copy(all, part)

@@ -3,6 +3,7 @@ package xapitest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -34,7 +35,16 @@ func (p *Pool) eventFrom(ctx context.Context, c *call) (any, error) {
 	}
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
+	beat := newBeat(p.options.Heartbeat)
+	defer beat.Stop()
+	delay := min(p.options.EventDelay, timeout)
+	if !slices.ContainsFunc(subs, func(s subscription) bool { return s.class != "task" }) {
+		delay = 0
+	}
 	for {
+		if err := wait(ctx, delay); err != nil {
+			return nil, err
+		}
 		batch, changed := p.eventsSince(subs, since)
 		if err := p.touchSession(c.session); err != nil {
 			return nil, err
@@ -44,12 +54,22 @@ func (p *Pool) eventFrom(ctx context.Context, c *call) (any, error) {
 		}
 		select {
 		case <-changed:
+		case <-beat.C:
+			_ = p.db.set("pool", p.poolRef, record{}) // it exists
 		case <-timer.C:
 			return batch, nil
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// newBeat ticks, or never does.
+func newBeat(d time.Duration) *time.Ticker {
+	if d > 0 {
+		return time.NewTicker(d)
+	}
+	return &time.Ticker{}
 }
 
 // eventInject makes an object appear modified, and returns the token from which

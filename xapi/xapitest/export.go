@@ -207,8 +207,8 @@ func (t *transfer) progress(done, total int) {
 
 // send writes the next part of the body, as far as the fault lets it.
 func (t *transfer) send(ctx context.Context, b []byte) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if err := t.pace(ctx); err != nil {
+		return err
 	}
 	allowed := t.allowance(int64(len(b)))
 	n, err := t.x.conn.Write(b[:allowed])

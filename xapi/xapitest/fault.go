@@ -1,10 +1,10 @@
 package xapitest
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/xenbackup/xenbackup/xapi"
 )
@@ -12,6 +12,7 @@ import (
 // When says which calls a fault strikes, counted from when it was scripted.
 type When struct {
 	call  int
+	each  int
 	every bool
 }
 
@@ -21,7 +22,20 @@ func OnCall(n int) When { return When{call: n} }
 // EachCall strikes all calls.
 func EachCall() When { return When{every: true} }
 
-// Ending is how a transfer breaks.
+// Every strikes each kth call: k, 2k, 3k and so on. It panics unless k is
+// positive.
+func Every(k int) When {
+	if k <= 0 {
+		panic("xapitest: Every of no calls")
+	}
+	return When{each: k}
+}
+
+func (w When) strikes(n int) bool {
+	return w.every || n == w.call || w.each > 0 && n%w.each == 0
+}
+
+// Ending is how a transfer, or the answer of a call, breaks.
 type Ending uint8
 
 const (
@@ -32,6 +46,9 @@ const (
 	// Stall moves no more bytes but keeps the connection, until the client
 	// leaves, the task is cancelled or the pool is closed.
 	Stall
+	// ErrorPage writes a second answer, an HTTP 500 in HTML, into the body and
+	// closes the connection, as a host does whose stream fails after the 200.
+	ErrorPage
 )
 
 // Fail makes a method fail with an error of the XenAPI. A method is named
@@ -53,6 +70,9 @@ func (p *Pool) Hang(method string, when When) {
 // after bytes of the body have passed. A cut or reset export fails in its task
 // too. A transfer shorter than that passes, and the fault counts as unused; one
 // that the client abandons before counts as used.
+//
+// For the name of a method it breaks the HTTP answer of the call after so many
+// bytes of it, the header included; what the call does is done.
 func (p *Pool) Break(request string, when When, after int64, how Ending) {
 	p.faults.add(&fault{method: request, when: when, breaks: true, after: after, how: how})
 }
@@ -73,33 +93,47 @@ type fault struct {
 	after  int64
 	how    Ending
 
+	delay   time.Duration
+	wedge   bool
+	expire  bool
+	flood   bool
+	restart bool
+	master  string        // name of the host that becomes it
+	release chan struct{} // closed to end a wedge
+
 	seen int
 	used bool
 }
 
+// anyCall is the name under which a fault strikes every call with a session.
+const anyCall = "*"
+
 // faults is the script. The first fault that matches a call strikes; all that
 // match count it.
 type faults struct {
-	mu   sync.Mutex
-	list []*fault
+	mu     sync.Mutex
+	list   []*fault
+	closed bool
 }
 
 func (f *faults) add(one *fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	one.release = make(chan struct{})
 	f.list = append(f.list, one)
 }
 
-// take counts a call and returns the fault that strikes it, or nil.
-func (f *faults) take(method string) (struck *fault) {
+// take counts a call, which goes by any of the names, and returns the fault that
+// strikes it, or nil.
+func (f *faults) take(names ...string) (struck *fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, one := range f.list {
-		if one.method != method {
+		if !slices.Contains(names, one.method) {
 			continue
 		}
 		one.seen++
-		if struck == nil && (one.when.every || one.seen == one.when.call) {
+		if struck == nil && one.when.strikes(one.seen) {
 			struck = one
 			one.used = one.used || !one.breaks // a break once its transfer has failed
 		}
@@ -112,6 +146,23 @@ func (f *faults) broke(one *fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	one.used = true
+}
+
+// releaseAll lets everything go on that is wedged; for good, when the pool is
+// being closed.
+func (f *faults) releaseAll(closing bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, one := range f.list {
+		if !one.wedge || f.closed {
+			continue
+		}
+		close(one.release)
+		if !closing {
+			one.release = make(chan struct{})
+		}
+	}
+	f.closed = f.closed || closing
 }
 
 // unused describes the faults that never struck.
@@ -127,14 +178,9 @@ func (f *faults) unused() []string {
 	return slices.Clip(names)
 }
 
-// strike fails the call, or waits for ctx to end.
-func (f *fault) strike(ctx context.Context) error {
-	if f.hang {
-		<-ctx.Done()
-		return context.Cause(ctx)
-	}
-	if f.err != nil {
-		return f.err
-	}
-	return nil
+// releases returns the channel that ends a wedge.
+func (f *faults) releases(one *fault) <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return one.release
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -59,17 +60,26 @@ func (s *server) add(conn net.Conn) bool {
 	return true
 }
 
-// close cuts all connections and waits for their handlers.
-func (s *server) close() {
+// shut takes no more connections, and cuts those that are there.
+func (s *server) shut() {
 	s.mu.Lock()
 	s.closed = true
 	_ = s.listener.Close()
+	s.mu.Unlock()
+	s.cut()
+}
+
+// cut closes all connections.
+func (s *server) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for conn := range s.conns {
 		_ = conn.Close()
 	}
-	s.mu.Unlock()
-	s.work.Wait()
 }
+
+// wait returns when all handlers of a server that is shut have ended.
+func (s *server) wait() { s.work.Wait() }
 
 // serve answers the requests of one connection, one after the other.
 func (s *server) serve(ctx context.Context, conn net.Conn) {
@@ -123,6 +133,19 @@ type exchange struct {
 	body io.Reader // what follows the header, unlimited
 	req  *http.Request
 	keep bool // another request may follow on the connection
+	host string // ref of the host that was asked
+}
+
+// reset makes closing the connection abort it.
+func (x *exchange) reset() {
+	conn := x.conn
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
 }
 
 // length returns the Content-Length, or false when there is none, as in a

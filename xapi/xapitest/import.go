@@ -81,7 +81,7 @@ func (t *transfer) receive(ctx context.Context, ref string, disk record, format 
 		return err
 	}
 	body := &uploadReader{
-		ctx: func() error { return context.Cause(ctx) }, t: t, remain: length,
+		ctx: func() error { return t.pace(ctx) }, t: t, remain: length,
 		breakNow: func() error { return t.breakNow(ctx) },
 	}
 	w := &diskWriter{file: f, size: disk.int("virtual_size"), free: t.pool.freeSpace(disk.str("SR"))}

@@ -10,10 +10,18 @@ type Inventory struct {
 	VMs      []VM
 }
 
-// Host is a server of the pool.
+// Host is a server of the pool. Each one listens on an address of its own.
 type Host struct {
-	Name    string
-	Address string // management address; "" = 127.0.0.1
+	Name string
+	// Address is the management address, which the host object shows, and to
+	// which a slave and a redirect refer; "" = that of Options.Listen for the
+	// first host, and 127.0.0.2 and so on for the others.
+	Address string
+	// Listen is the TCP address where a host other than the first listens, if
+	// it is not Address at the port of the first host: clients follow
+	// HOST_IS_SLAVE to the port that they have used. Systems other than Linux
+	// have to be told about addresses such as 127.0.0.2.
+	Listen string
 }
 
 // SR is a storage repository.

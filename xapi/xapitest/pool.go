@@ -2,13 +2,15 @@ package xapitest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/xenbackup/xenbackup/xapi"
@@ -23,16 +25,38 @@ type Options struct {
 
 	Username string // "" = "root"
 	Password string // "" = "xenbackup"
+	Users    []User // who may log in besides
 
 	// Listen is the TCP address to listen on; "" = 127.0.0.1:0, a free port.
 	Listen string
 	// Listener is used instead of Listen, for example a [MemoryListener]. Close
-	// closes it.
+	// closes it. With one that is neither that nor TCP, the pool has one host.
 	Listener net.Listener
+
+	// TLS lets every host listen with TLS, with a certificate of its own that
+	// it has signed itself; [Pool.Hosts] has them. Certificate is one for all
+	// of them instead, and implies TLS.
+	TLS         bool
+	Certificate *tls.Certificate
+
+	// NoJSONRPC leaves XML-RPC as the only protocol, as on pools before
+	// XenServer 7.3.
+	NoJSONRPC bool
 
 	// AuthDelay is how long a wrong password takes to be refused: 5 seconds on
 	// a real host, 0 here.
 	AuthDelay time.Duration
+	// EventDelay is how long event.from gathers changes before it answers,
+	// unless it is asked for tasks alone: 50 ms on a real host, 0 here.
+	EventDelay time.Duration
+	// Heartbeat is how often the object of the pool appears changed, as long as
+	// someone waits for events. 0 = never.
+	Heartbeat time.Duration
+
+	// Now is the clock by which sessions and tasks grow old; nil = time.Now.
+	// They are looked through at most every 30 seconds of it, when a call
+	// arrives.
+	Now func() time.Time
 
 	Logger *slog.Logger // nil = silent
 }
@@ -46,19 +70,26 @@ type Pool struct {
 	disks   *diskStore
 	faults  faults
 	methods map[string]*method
-	server  *server
+	paths   map[string]map[string]handler
+	doors   []*door // by host
 	cancel  context.CancelFunc
 	work    sync.WaitGroup // tasks in the background
+	moving  sync.WaitGroup // transfers
 	locks   keyedLocks
-	master  string // ref of the host that serves
+	hosts   []string // refs in the order of the inventory
+	master  atomic.Pointer[string]
 	poolRef string
 	closing sync.Once
 	closed  error
 
-	mu      sync.Mutex
-	calls   []Call
-	running map[string]*running // by task
-	vtpms   map[string]string   // contents by ref
+	mu        sync.Mutex
+	calls     []Call
+	running   map[string]*running // by task
+	transfers map[*exchange]context.CancelFunc
+	vtpms     map[string]string // contents by ref
+	queues    map[string]*queue // of event.next, by session
+	swept     time.Time
+	expected  []string // leaks
 }
 
 // Start builds the pool that inv describes and serves it until Close. An error
@@ -68,67 +99,79 @@ func Start(inv Inventory, opts *Options) (*Pool, error) {
 		opts = new(Options)
 	}
 	p := &Pool{
-		options: *opts, log: opts.Logger, db: newDatabase(),
-		running: make(map[string]*running), vtpms: make(map[string]string),
+		options: *opts, log: opts.Logger, db: newDatabase(), running: make(map[string]*running),
+		transfers: make(map[*exchange]context.CancelFunc), vtpms: make(map[string]string), queues: make(map[string]*queue),
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
-	p.methods = p.methodTable()
+	p.methods, p.paths = p.methodTable(), p.routes()
 	disks, err := openDiskStore(opts.Dir)
 	if err != nil {
 		return nil, err
 	}
 	p.disks = disks
-	listener, err := p.build(inv)
-	if err != nil {
-		return nil, errors.Join(err, disks.close())
+	if err := p.build(inv); err != nil {
+		return nil, errors.Join(err, p.closeDoors(), disks.close())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
-	p.server = &server{listener: listener, handle: p.route}
-	p.server.start(ctx)
+	for i, d := range p.doors {
+		d.server = &server{listener: d.listener, handle: func(ctx context.Context, x *exchange) {
+			x.host = p.hosts[i]
+			p.route(ctx, x)
+		}}
+	}
+	for _, d := range p.doors {
+		d.server.start(ctx)
+	}
 	return p, nil
 }
 
-// build fills the database and opens the door.
-func (p *Pool) build(inv Inventory) (net.Listener, error) {
-	if err := p.populate(inv); err != nil {
-		return nil, err
+// build opens the doors and fills the database.
+func (p *Pool) build(inv Inventory) error {
+	inv.Hosts = slices.Clone(inv.Hosts)
+	if len(inv.Hosts) == 0 {
+		inv.Hosts = []Host{{Name: "host-1"}}
 	}
-	if p.options.Listener != nil {
-		return p.options.Listener, nil
+	if err := p.open(inv.Hosts); err != nil {
+		return err
 	}
-	address := p.options.Listen
-	if address == "" {
-		address = "127.0.0.1:0"
-	}
-	var lc net.ListenConfig
-	listener, err := lc.Listen(context.Background(), "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("xapitest: %w", err)
-	}
-	return listener, nil
+	return p.populate(inv)
 }
 
 // Close cuts all connections, cancels all tasks, waits for everything that the
 // pool started and, if Dir was not given, removes the disks. It fails when a
-// scripted fault never struck, since a test that scripted it proved nothing.
+// scripted fault never struck, since a test that scripted it proved nothing,
+// and when something has leaked that [Pool.Expect] was not told of: see
+// [Pool.Leaks]. Transfers that are under way are no leak.
 func (p *Pool) Close() error {
 	p.closing.Do(func() {
+		for _, d := range p.doors {
+			d.server.shut()
+		}
+		p.faults.releaseAll(true)
+		p.endTransfers()
+		leaks := p.Leaks()
 		p.cancel()
-		p.server.close()
+		for _, d := range p.doors {
+			d.server.wait()
+		}
 		p.work.Wait()
 		p.closed = p.disks.close()
 		if unused := p.faults.unused(); len(unused) > 0 {
 			p.closed = errors.Join(p.closed, fmt.Errorf("xapitest: scripted faults that never struck: %s", strings.Join(unused, ", ")))
 		}
+		if len(leaks) > 0 {
+			p.closed = errors.Join(p.closed, fmt.Errorf("xapitest: leaks: %s", strings.Join(leaks, ", ")))
+		}
 	})
 	return p.closed
 }
 
-// URL returns the address to give to a client, such as http://127.0.0.1:40123.
-func (p *Pool) URL() string { return "http://" + p.server.listener.Addr().String() }
+// URL returns the address to give to a client, such as http://127.0.0.1:40123:
+// that of the master.
+func (p *Pool) URL() string { return p.doors[p.masterIndex()].url() }
 
 // Username returns the name that may log in.
 func (p *Pool) Username() string {
@@ -157,7 +200,8 @@ type TB interface {
 }
 
 // NewPool starts a pool for a test and closes it at the test's end. The test
-// fails when the pool cannot start, and when a scripted fault never struck.
+// fails when the pool cannot start, and when Close fails: a scripted fault never
+// struck, or something has leaked.
 func NewPool(tb TB, inv Inventory) *Pool {
 	tb.Helper()
 	p, err := Start(inv, &Options{Dir: tb.TempDir()})
@@ -187,13 +231,4 @@ func (p *Pool) Client(tb TB) *xapi.Client {
 		}
 	})
 	return client
-}
-
-// Transport reaches the pool from this process: in memory where it listens on a
-// [MemoryListener]; else nil, which stands for the default.
-func (p *Pool) Transport() http.RoundTripper {
-	if l, ok := p.options.Listener.(*MemoryListener); ok {
-		return &http.Transport{DialContext: l.DialContext}
-	}
-	return nil
 }

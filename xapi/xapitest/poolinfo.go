@@ -18,11 +18,12 @@ func (p *Pool) Info() PoolInfo {
 	p.db.mu.Lock()
 	defer p.db.mu.Unlock()
 	var info PoolInfo
+	master := null
 	for _, r := range (tx{p.db}).inOrder("pool") {
-		info.Name, info.UUID = r.record.str("name_label"), r.record.str("uuid")
+		info.Name, info.UUID, master = r.record.str("name_label"), r.record.str("uuid"), r.record.str("master")
 	}
 	for _, r := range (tx{p.db}).inOrder("host") {
-		if uuid := r.record.str("uuid"); r.ref == p.master {
+		if uuid := r.record.str("uuid"); r.ref == master {
 			info.Hosts = slices.Insert(info.Hosts, 0, uuid)
 		} else {
 			info.Hosts = append(info.Hosts, uuid)

@@ -9,9 +9,6 @@ import (
 
 // populate fills the empty database with what the inventory describes.
 func (p *Pool) populate(inv Inventory) error {
-	if len(inv.Hosts) == 0 {
-		inv.Hosts = []Host{{Name: "host-1"}}
-	}
 	if len(inv.SRs) == 0 {
 		inv.SRs = []SR{{Name: "Local storage"}}
 	}
@@ -24,7 +21,8 @@ func (p *Pool) populate(inv Inventory) error {
 		for i, h := range inv.Hosts {
 			hosts = append(hosts, p.addHost(tx, h, i))
 		}
-		p.master = hosts[0]
+		p.hosts = hosts
+		p.master.Store(&hosts[0])
 		for i, n := range inv.Networks {
 			networks[n.Name] = p.addNetwork(tx, n, i, hosts)
 		}
@@ -32,7 +30,7 @@ func (p *Pool) populate(inv Inventory) error {
 			srs[inv.SRs[i].Name] = p.addSR(tx, inv.SRs[i], hosts)
 		}
 		p.poolRef = tx.create("pool", record{
-			"name_label": inv.Name, "master": p.master, "default_SR": srs[inv.SRs[0].Name],
+			"name_label": inv.Name, "master": hosts[0], "default_SR": srs[inv.SRs[0].Name],
 			"suspend_image_SR": srs[inv.SRs[0].Name], "crash_dump_SR": srs[inv.SRs[0].Name],
 		})
 		return nil
@@ -47,9 +45,6 @@ func (p *Pool) populate(inv Inventory) error {
 }
 
 func (p *Pool) addHost(tx tx, h Host, i int) string {
-	if h.Address == "" {
-		h.Address = fmt.Sprintf("127.0.0.%d", i+1)
-	}
 	if h.Name == "" {
 		h.Name = fmt.Sprintf("host-%d", i+1)
 	}

@@ -50,7 +50,7 @@ func (p *Pool) changePower(ctx context.Context, c *call, operation, to string, f
 			if err := tx.allowed(ref, operation, from...); err != nil {
 				return err
 			}
-			return tx.enter(ref, to, p.master)
+			return tx.enter(ref, to, p.masterRef())
 		})
 	})
 }
@@ -60,7 +60,7 @@ func (p *Pool) enter(ref, state string) error {
 	if state == "" {
 		state = "Halted"
 	}
-	return p.db.update(func(tx tx) error { return tx.enter(ref, state, p.master) })
+	return p.db.update(func(tx tx) error { return tx.enter(ref, state, p.masterRef()) })
 }
 
 // enter changes the power state and, with it, whether the disks and interfaces

@@ -7,8 +7,8 @@ import (
 	"errors"
 )
 
-// errUnparsable is a request that is no JSON-RPC: the host answers 500 in HTML.
-var errUnparsable = errors.New("xapitest: not a JSON-RPC request")
+// errUnparsable is a request that is no call: the host answers 500 in HTML.
+var errUnparsable = errors.New("xapitest: not a call")
 
 // request is a call in JSON-RPC 2.0, or in 1.0 when there is no version.
 type request struct {
@@ -18,13 +18,23 @@ type request struct {
 	ID      any     `json:"id"`
 }
 
+// incoming is one call on its way: the host that it came to, and the fault that
+// breaks its answer.
+type incoming struct {
+	host  string
+	fault *fault
+}
+
 // serveJSON runs one JSON-RPC request and returns the body of the answer.
-func (p *Pool) serveJSON(ctx context.Context, body []byte) ([]byte, error) {
+func (p *Pool) serveJSON(ctx context.Context, in *incoming, body []byte) ([]byte, error) {
 	req, err := parseRequest(body)
 	if err != nil {
 		return nil, err
 	}
-	value, err := p.dispatch(ctx, *req.Method, req.Params)
+	value, err := p.dispatch(ctx, in, *req.Method, req.Params)
+	if _, ok := errors.AsType[*failure](err); err != nil && !ok {
+		return nil, err
+	}
 	if err == nil && value == nil {
 		value = ""
 	}

@@ -1,10 +1,29 @@
 package xapitest
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
+	"slices"
+	"strings"
 	"time"
 )
+
+// How a real pool limits sessions.
+const (
+	maxSessions          = 500 // of one originator, or of one user who is not root
+	maxAnonymousSessions = 400 // of root without an originator
+	sessionLife          = 24 * time.Hour
+	touchPause           = 10 * time.Minute // last_active is not written more often
+)
+
+// User may log in besides Options.Username.
+type User struct {
+	Name, Password string
+	// ReadOnly is the role Read Only: what changes something fails with
+	// RBAC_PERMISSION_DENIED, and a transfer with 403.
+	ReadOnly bool
+}
 
 func (p *Pool) sessionMethods() map[string]*method {
 	return map[string]*method{
@@ -15,34 +34,104 @@ func (p *Pool) sessionMethods() map[string]*method {
 	}
 }
 
+// user returns who may log in with that name and password. Options.Username is
+// the superuser.
+func (p *Pool) user(name, password string) (u User, super, ok bool) {
+	all := append([]User{{Name: p.Username(), Password: p.Password()}}, p.options.Users...)
+	for i, one := range all {
+		if equalSecrets(one.Name, name) && equalSecrets(one.Password, password) {
+			return one, i == 0, true
+		}
+	}
+	return User{}, false, false
+}
+
 // login checks the password. A real host answers a wrong one after 5 seconds;
 // here Options.AuthDelay says how long it takes.
 func (p *Pool) login(ctx context.Context, c *call) (any, error) {
-	user, password := c.str(0), c.str(1)
-	if !equalSecrets(user, p.Username()) || !equalSecrets(password, p.Password()) {
+	name := c.str(0)
+	user, super, ok := p.user(name, c.str(1))
+	if !ok {
 		if err := wait(ctx, p.options.AuthDelay); err != nil {
 			return nil, err
 		}
-		return nil, fail("SESSION_AUTHENTICATION_FAILED", user, "Authentication failure")
+		return nil, fail("SESSION_AUTHENTICATION_FAILED", name, "Authentication failure")
 	}
-	return p.createSession(user, c.str(3)), nil
+	return p.createSession(user, super, c.str(3)), nil
 }
 
-func (p *Pool) createSession(user, originator string) (ref string) {
+// readOnlyRole is what the session of a read-only user may do.
+const readOnlyRole = "read-only"
+
+func (p *Pool) createSession(user User, super bool, originator string) (ref string) {
+	values := record{
+		"this_host": p.masterRef(), "last_active": p.now(), "validation_time": p.now(), "is_local_superuser": super,
+		"auth_user_name": user.Name, "originator": originator,
+	}
+	if user.ReadOnly {
+		values["rbac_permissions"] = []string{readOnlyRole}
+	}
 	_ = p.db.update(func(tx tx) error { // creates, cannot fail
-		ref = tx.create("session", record{
-			"this_host": p.master, "last_active": now(), "validation_time": now(), "is_local_superuser": true,
-			"auth_user_name": user, "originator": originator,
-		})
+		tx.limitSessions(values)
+		ref = tx.create("session", values)
 		return nil
 	})
 	return ref
 }
 
-// touchSession fails with SESSION_INVALID unless the session is alive.
+// limitSessions makes room for one more session of the same kind: those that
+// have been idle for longest go.
+func (t tx) limitSessions(next record) {
+	limit, same := maxSessions, func(r record) bool { return r.str("auth_user_name") == next.str("auth_user_name") }
+	if next.bool("is_local_superuser") {
+		same = func(r record) bool {
+			return r.bool("is_local_superuser") && r.str("originator") == next.str("originator")
+		}
+		if next.str("originator") == "" {
+			limit = maxAnonymousSessions
+		}
+	}
+	var rows []*row
+	for _, r := range t.db.tables["session"].rows {
+		if same(r.record) {
+			rows = append(rows, r)
+		}
+	}
+	slices.SortFunc(rows, func(a, b *row) int {
+		return cmp.Or(strings.Compare(a.record.str("last_active"), b.record.str("last_active")), cmp.Compare(a.created, b.created))
+	})
+	for len(rows) >= limit {
+		_ = t.destroy("session", rows[0].ref) // it exists
+		rows = rows[1:]
+	}
+}
+
+// touchSession fails with SESSION_INVALID unless the session is alive, and notes
+// that it is used.
 func (p *Pool) touchSession(ref string) error {
-	if _, err := p.db.record("session", ref); err != nil {
+	rec, err := p.db.record("session", ref)
+	if err != nil {
 		return fail("SESSION_INVALID", ref)
+	}
+	if p.time().Sub(parseTime(rec.str("last_active"))) >= touchPause {
+		_ = p.db.set("session", ref, record{"last_active": p.now()}) // it may have ended just now
+	}
+	return nil
+}
+
+// permit fails with RBAC_PERMISSION_DENIED when a read-only session is to change
+// something.
+func (p *Pool) permit(session string, m *method, name string) error {
+	class, message, _ := strings.Cut(name, ".")
+	if m.async || !strings.HasPrefix(message, "get_") && class != "session" && class != "event" && class != "task" {
+		return p.permitChange(session, name)
+	}
+	return nil
+}
+
+func (p *Pool) permitChange(session, name string) error {
+	if rec, err := p.db.record("session", session); err == nil && slices.Contains(rec.set("rbac_permissions"), readOnlyRole) {
+		return fail("RBAC_PERMISSION_DENIED", strings.ToLower(name), "No permission in user session")
 	}
 	return nil
 }
@@ -65,9 +154,6 @@ func (p *Pool) destroyObject(class, ref string) error {
 }
 
 func equalSecrets(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
-
-// now returns the present in the form of the API: UTC, whole seconds.
-func now() string { return time.Now().UTC().Format("20060102T15:04:05Z") }
 
 // wait waits, or fails when ctx ends before.
 func wait(ctx context.Context, d time.Duration) error {

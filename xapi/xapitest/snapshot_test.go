@@ -30,6 +30,7 @@ func TestSnapshotRecordDescribesItsVM(t *testing.T) {
 	c := p.Client(t)
 	vm := p.VM("web")
 	call[any](t, c, "VM.add_to_blocked_operations", vm.Ref, "migrate_send", "backup")
+	p.Expect("migrate_send is blocked")
 	call[any](t, c, "VDI.add_to_other_config", vm.Disks[0].Ref, "k", "v")
 	snap := snapshot(t, p, c, "first")
 	rec, err := xapi.Get(t.Context(), c, xapi.Ref[xapi.VM](snap.Ref))

@@ -34,8 +34,8 @@ func (p *Pool) taskMethods() map[string]*method {
 func (p *Pool) createTask(label, description string) (ref string) {
 	_ = p.db.update(func(tx tx) error { // creates, cannot fail
 		ref = tx.create("task", record{
-			"name_label": label, "name_description": description, "created": now(), "status": "pending",
-			"resident_on": p.master, "type": "<none/>", "allowed_operations": []string{"cancel", "destroy"},
+			"name_label": label, "name_description": description, "created": p.now(), "status": "pending",
+			"resident_on": p.masterRef(), "type": "<none/>", "allowed_operations": []string{"cancel", "destroy"},
 		})
 		return nil
 	})
@@ -46,6 +46,7 @@ func (p *Pool) createTask(label, description string) (ref string) {
 type running struct {
 	cancel    context.CancelCauseFunc
 	cancelled bool          // task.cancel has asked it to end
+	wedged    bool          // it will not end by being cancelled
 	ended     chan struct{} // closed when the task is complete
 }
 
@@ -74,7 +75,7 @@ func (p *Pool) runTask(ctx context.Context, ref string, work func(ctx context.Co
 // completeTask ends a pending task. A cancelled one has no error_info.
 func (p *Pool) completeTask(ref, result string, err error) {
 	outcome := record{
-		"progress": 1.0, "finished": now(), "result": result, "status": "success",
+		"progress": 1.0, "finished": p.now(), "result": result, "status": "success",
 		"allowed_operations": []string{"destroy"},
 	}
 	if err != nil {
@@ -157,7 +158,7 @@ func (p *Pool) settle() {
 	p.mu.Lock()
 	var ending []*running
 	for _, run := range p.running {
-		if run.cancelled {
+		if run.cancelled && !run.wedged {
 			ending = append(ending, run)
 		}
 	}
@@ -194,7 +195,7 @@ func (p *Pool) setTaskStatus(ref, status string) error {
 		}
 		values := record{"status": status}
 		if status != "pending" {
-			values["finished"] = now()
+			values["finished"] = p.now()
 			values["allowed_operations"] = []string{"destroy"}
 		}
 		return tx.set("task", ref, values)

@@ -3,7 +3,6 @@ package xapitest
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -82,8 +81,8 @@ func (t *transfer) run(ctx context.Context, work func(ctx context.Context) (stri
 	t.pool.runTask(ctx, t.task, func(ctx context.Context) (string, error) {
 		stop := context.AfterFunc(ctx, func() { _ = t.x.conn.SetDeadline(time.Unix(1, 0)) })
 		defer stop()
-		if t.fault != nil && t.fault.hang {
-			return "", t.fault.strike(ctx)
+		if t.fault != nil && (t.fault.hang || t.fault.wedge) {
+			return "", t.pool.strike(ctx, t.task, t.fault)
 		}
 		result, err := work(ctx)
 		if err != nil && t.fault != nil {
@@ -112,14 +111,14 @@ func (t *transfer) allowance(n int64) int64 {
 func (t *transfer) breakNow(ctx context.Context) error {
 	switch t.fault.how {
 	case Reset:
-		if tcp, ok := t.x.conn.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0)
-		}
+		t.x.reset()
 	case Stall:
 		t.untilGone(ctx)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+	case ErrorPage:
+		t.x.html(http.StatusInternalServerError)
 	case Cut:
 	}
 	_ = t.x.conn.Close()

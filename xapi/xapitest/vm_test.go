@@ -70,4 +70,6 @@ func TestLeaksAreWhatABackupLeftBehind(t *testing.T) {
 	require.Len(t, p.Leaks(), 3)
 	call[any](t, c, "task.destroy", kept)
 	require.Len(t, p.Leaks(), 2, "nobody can do more for a pending task")
+	p.Expect("pool_migrate is blocked", "xo-backup-temp-snapshot-name")
+	require.Empty(t, p.Leaks())
 }
