@@ -114,9 +114,9 @@ func (t *transfer) redirect(ctx context.Context, from *url.URL, resp *http.Respo
 	default:
 		return nil, t.client.unexpected(resp)
 	}
-	to, err := from.Parse(resp.Header.Get("Location"))
-	if err != nil || to.User != nil || to.Scheme != from.Scheme && to.Scheme != "https" {
-		return nil, hostError(from.Host, ErrProtocol, errors.New("redirect to an address that must not be followed"))
+	to, err := followable(from, resp.Header.Get("Location"))
+	if err != nil {
+		return nil, err
 	}
 	known, err := t.client.knownHost(ctx, to.Hostname())
 	if err != nil {
@@ -124,6 +124,15 @@ func (t *transfer) redirect(ctx context.Context, from *url.URL, resp *http.Respo
 	}
 	if !known {
 		return nil, hostError(from.Host, ErrProtocol, fmt.Errorf("redirect to %.80q, which is not a host of the pool", to.Host))
+	}
+	return to, nil
+}
+
+// followable reads a Location. That the host is one of the pool is for the caller to find out.
+func followable(from *url.URL, location string) (*url.URL, error) {
+	to, err := from.Parse(location)
+	if err != nil || to.User != nil || to.Hostname() == "" || to.Scheme != from.Scheme && to.Scheme != "https" {
+		return nil, hostError(from.Host, ErrProtocol, errors.New("redirect to an address that must not be followed"))
 	}
 	return to, nil
 }
