@@ -30,10 +30,14 @@ func (p *Pool) routes() map[string]map[string]handler {
 		http.MethodGet: {
 			"/":               status(http.StatusNotFound),
 			"/export_raw_vdi": p.transferred(p.getExport),
+			"/export":         p.transferred(p.getVM), "/export_metadata": p.transferred(p.getMetadata),
+			"/pool/xmldbdump": p.transferred(p.getDump),
 		},
 		http.MethodPut: {
 			"":                status(http.StatusForbidden),
 			"/import_raw_vdi": p.transferred(p.putImport),
+			"/import":         p.transferred(p.putVM), "/import_metadata": p.transferred(p.putMetadata),
+			"/pool/xmldbdump": p.transferred(p.putDump),
 		},
 		http.MethodOptions: {"": func(_ context.Context, x *exchange) {
 			x.respond(http.StatusOK, "text/plain", nil, crossOrigin()...)
