@@ -143,13 +143,12 @@ func (o *Options) tlsConfig() (*tls.Config, error) {
 		config = &tls.Config{}
 	}
 	if len(o.ExtraCAs) > 0 {
-		roots := config.RootCAs.Clone()
-		if config.RootCAs == nil {
-			system, err := x509.SystemCertPool()
-			if err != nil {
-				return nil, fmt.Errorf("xapi: Options.ExtraCAs: %w", err)
-			}
-			roots = system
+		roots, err := x509.SystemCertPool()
+		if config.RootCAs != nil {
+			roots, err = config.RootCAs.Clone(), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("xapi: Options.ExtraCAs: %w", err)
 		}
 		if !roots.AppendCertsFromPEM(o.ExtraCAs) {
 			return nil, errors.New("xapi: Options.ExtraCAs: no certificate in PEM form")
