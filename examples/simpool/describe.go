@@ -31,12 +31,14 @@ type disk struct {
 }
 
 func describe(pool *xapitest.Pool) description {
-	info := pool.Info()
 	d := description{
 		URL: pool.URL(), Username: pool.Username(), Password: pool.Password(),
-		Pool: info.UUID, Hosts: info.Hosts, SRs: []sr{}, VMs: []vm{},
+		Pool: pool.UUID(), Hosts: []string{}, SRs: []sr{}, VMs: []vm{},
 	}
-	for _, one := range info.SRs {
+	for _, one := range pool.Hosts() {
+		d.Hosts = append(d.Hosts, one.UUID)
+	}
+	for _, one := range pool.SRs() {
 		d.SRs = append(d.SRs, sr{UUID: one.UUID, NameLabel: one.Name})
 	}
 	for _, one := range pool.VMs() {

@@ -18,7 +18,7 @@ import (
 	"github.com/xenbackup/xenbackup/xapi/xapitest"
 )
 
-const usage = `Usage: simpool [-listen HOST:PORT] [-state DIR] -vm NAME=disk0.raw[,disk1.raw] ...
+const usage = `Usage: simpool [-listen HOST:PORT] [-tls] [-state DIR] -vm NAME=disk0.raw[,disk1.raw] ...
 
 Serves a simulated pool with running VMs whose disks are copies of the raw files
 given, and prints one line of JSON once it can be used:
@@ -28,8 +28,10 @@ given, and prints one line of JSON once it can be used:
    "vms":[{"uuid","name_label","disks":[{"vdi","path","size"}]}]}
 
 pool, hosts and vdi are uuids, size is in bytes. path is the disk itself, a raw
-file: write to it and the guest has written. It stops on SIGINT and SIGTERM
-("go run" does not pass them on when they are sent to it alone: build first).
+file: write to it and the guest has written. With -tls the host has a certificate
+that it has signed itself, as hosts do. It stops on SIGINT and SIGTERM ("go run"
+does not pass them on when they are sent to it alone: build first), and then says
+what a backup program should have cleaned up and has not.
 
   go build -o simpool ./examples/simpool
   truncate -s 64M root.raw
@@ -51,6 +53,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("simpool", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&options.Listen, "listen", "127.0.0.1:0", "`address` to serve at; port 0 is a free one")
+	flags.BoolVar(&options.TLS, "tls", false, "serve HTTPS alone")
 	flags.StringVar(&options.Dir, "state", "", "`folder` for the disks, kept afterwards; it must be empty or not exist (default: a temporary one, removed)")
 	flags.Func("vm", "a VM with its `NAME=disk0.raw[,disk1.raw]`; NAME alone has no disk; may be given many times", func(arg string) error {
 		vm, err := parseVM(arg)
@@ -71,7 +74,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "simpool: what is %q? simpool -h tells the arguments\n", flags.Arg(0))
 		return 2
 	}
-	if err := serve(ctx, inventory, &options, stdout); err != nil {
+	if err := serve(ctx, inventory, &options, stdout, stderr); err != nil {
 		fmt.Fprintln(stderr, "simpool:", err)
 		return 3
 	}
@@ -96,7 +99,7 @@ func parseVM(arg string) (xapitest.VM, error) {
 	return vm, nil
 }
 
-func serve(ctx context.Context, inventory xapitest.Inventory, options *xapitest.Options, stdout io.Writer) (err error) {
+func serve(ctx context.Context, inventory xapitest.Inventory, options *xapitest.Options, stdout, stderr io.Writer) (err error) {
 	if options.Dir != "" {
 		if err := prepareFolder(options.Dir); err != nil {
 			return err
@@ -111,6 +114,10 @@ func serve(ctx context.Context, inventory xapitest.Inventory, options *xapitest.
 		return err
 	}
 	<-ctx.Done()
+	for _, leak := range pool.Leaks() {
+		fmt.Fprintln(stderr, "simpool: left behind:", leak)
+	}
+	pool.Expect("") // it is told, and no failure of this program
 	return nil
 }
 

@@ -86,7 +86,9 @@ func TestServesPoolUntilSignal(t *testing.T) {
 	require.Error(t, err)
 	require.Contains(t, string(out), "is not empty")
 
-	d, stop = start(t, program, "-vm", "web="+image)
+	d, stop = start(t, program, "-tls", "-vm", "web="+image)
+	require.Contains(t, d.URL, "https://")
+	require.Contains(t, string(export(t, d, d.VMs[0].Disks[0].VDI)), "guest")
 	require.Zero(t, stop(syscall.SIGINT))
 	require.NoFileExists(t, d.VMs[0].Disks[0].Path, "a temporary folder is removed")
 }
@@ -94,7 +96,9 @@ func TestServesPoolUntilSignal(t *testing.T) {
 // export logs in and downloads a snapshot of a disk.
 func export(t *testing.T, d description, uuid string) []byte {
 	t.Helper()
-	client, err := xapi.Dial(t.Context(), d.URL, &xapi.Options{Username: d.Username, Password: xapi.Secret(d.Password)})
+	client, err := xapi.Dial(t.Context(), d.URL, &xapi.Options{
+		Username: d.Username, Password: xapi.Secret(d.Password), InsecureTLS: true,
+	})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, client.Close()) }()
 	disk, err := xapi.ByUUID[xapi.VDI](t.Context(), client, uuid)

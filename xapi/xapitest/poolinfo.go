@@ -5,34 +5,24 @@ import (
 	"slices"
 )
 
-// PoolInfo identifies the pool and what it consists of.
-type PoolInfo struct {
-	Name  string
-	UUID  string
-	Hosts []string // uuids, the master first
-	SRs   []SRInfo // in the order of the inventory, then as they were made
+// UUID returns the uuid of the pool.
+func (p *Pool) UUID() string {
+	for _, pool := range p.recordsWhere("pool", func(record) bool { return true }) {
+		return pool.str("uuid")
+	}
+	return ""
 }
 
-// Info returns the pool's identity and what it has besides its machines.
-func (p *Pool) Info() PoolInfo {
+// SRs returns the storage repositories in the order of the inventory, then those
+// that were made since.
+func (p *Pool) SRs() []SRInfo {
 	p.db.mu.Lock()
 	defer p.db.mu.Unlock()
-	var info PoolInfo
-	master := null
-	for _, r := range (tx{p.db}).inOrder("pool") {
-		info.Name, info.UUID, master = r.record.str("name_label"), r.record.str("uuid"), r.record.str("master")
-	}
-	for _, r := range (tx{p.db}).inOrder("host") {
-		if uuid := r.record.str("uuid"); r.ref == master {
-			info.Hosts = slices.Insert(info.Hosts, 0, uuid)
-		} else {
-			info.Hosts = append(info.Hosts, uuid)
-		}
-	}
+	var srs []SRInfo
 	for _, r := range (tx{p.db}).inOrder("SR") {
-		info.SRs = append(info.SRs, SRInfo{Name: r.record.str("name_label"), UUID: r.record.str("uuid"), Ref: r.ref})
+		srs = append(srs, SRInfo{Name: r.record.str("name_label"), UUID: r.record.str("uuid"), Ref: r.ref})
 	}
-	return info
+	return srs
 }
 
 // inOrder returns the objects of a class, oldest first.

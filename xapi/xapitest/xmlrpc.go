@@ -14,6 +14,11 @@ import (
 // serveXML runs one XML-RPC request and returns the body of the answer.
 func (p *Pool) serveXML(ctx context.Context, in *incoming, body []byte) ([]byte, error) {
 	name, params, err := parseXMLCall(body)
+	if err != nil && p.options.NoJSONRPC {
+		// Old pools answer a call that they cannot read with 200: by the content
+		// type clients (npm xen-api, XenCenter) learn that there is XML-RPC alone.
+		return xmlAnswer("", nil, fail("INTERNAL_ERROR", "the call is no XML-RPC"))
+	}
 	if err != nil {
 		return nil, err
 	}
