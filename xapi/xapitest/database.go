@@ -17,7 +17,8 @@ type database struct {
 	mu         sync.Mutex
 	tables     map[string]*table
 	generation int64
-	changed    chan struct{} // closed, and replaced, at each change
+	changed    chan struct{}        // closed, and replaced, at each change
+	bulk       map[backset][]string // what inBulk has still to enter
 }
 
 // table holds the objects of one class.
@@ -126,13 +127,17 @@ func (t tx) set(class, ref string, values record) error {
 	if !ok {
 		return handleInvalid(class, ref)
 	}
+	t.db.generation++
+	r.modified = t.db.generation
+	table.order.MoveToBack(r.place)
+	if t.db.bulk != nil {
+		t.setInBulk(class, r, values)
+		return nil
+	}
 	old := r.record
 	next := maps.Clone(old)
 	maps.Copy(next, values)
 	r.record = next
-	t.db.generation++
-	r.modified = t.db.generation
-	table.order.MoveToBack(r.place)
 	t.relink(class, ref, old, next)
 	return nil
 }

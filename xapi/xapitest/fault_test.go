@@ -127,7 +127,8 @@ func TestStalledImportEndsWithItsTask(t *testing.T) {
 	err = c.ImportVDI(t.Context(), xapi.Ref[xapi.VDI](ref), 64*mib, zeros{}, &xapi.ImportVDIOptions{Format: "raw"})
 	require.ErrorIs(t, err, xapi.ErrStalled)
 	for _, call := range p.Calls() {
-		if query, ok := call.Args[0].(map[string]string); ok {
+		if call.Method == "PUT /import_raw_vdi" {
+			query, _ := call.Args[0].(map[string]string)
 			gone(t, c, query["task_id"])
 		}
 	}

@@ -132,7 +132,7 @@ type exchange struct {
 	conn net.Conn
 	body io.Reader // what follows the header, unlimited
 	req  *http.Request
-	keep bool // another request may follow on the connection
+	keep bool   // another request may follow on the connection
 	host string // ref of the host that was asked
 }
 

@@ -1,5 +1,7 @@
 package xapitest
 
+import "fmt"
+
 // Inventory describes the pool to simulate. The zero Inventory is a pool of one
 // host with one storage repository, one network and no virtual machines.
 type Inventory struct {
@@ -27,15 +29,17 @@ type Host struct {
 // SR is a storage repository.
 type SR struct {
 	Name   string
-	Type   string // as in the XenAPI: "ext", "nfs", "lvm", ...; "" = "ext"
-	Size   int64  // bytes; 0 = never full
-	Shared bool   // all hosts see it, else the master alone
+	Type   string   // as in the XenAPI: "ext", "nfs", "lvm", ...; "" = "ext"
+	Size   int64    // bytes; 0 = never full
+	Shared bool     // all hosts see it, else the first host alone
+	Hosts  []string // names of the hosts that see it instead
 }
 
 // Network is a network with one physical interface on each host.
 type Network struct {
 	Name   string
 	Bridge string // "" = xenbr and its position
+	VLAN   int    // tag on the first network's interfaces; 0 = an interface of its own
 }
 
 // VM is a virtual machine.
@@ -49,6 +53,37 @@ type VM struct {
 	OtherConfig map[string]string
 	Disks       []Disk
 	VIFs        []VIF
+
+	Host              string            // name of the one where it runs; "" = the master
+	Template          bool              // it is one, and cannot be started
+	Guest             *Guest            // what the guest's agent reports; nil = there is none
+	VTPM              string            // contents of its TPM; "" = it has none
+	BlockedOperations map[string]string // operation to reason
+	Snapshots         []string          // names of snapshots that it has, oldest first
+}
+
+// Guest is what the agent within a virtual machine tells its host.
+type Guest struct {
+	OS        string            // such as "Debian GNU/Linux 12 (bookworm)"
+	Drivers   string            // version of the drivers, such as "8.4.0"; "" = it has none
+	Addresses map[string]string // by their names in the XenAPI, such as "0/ip"
+}
+
+// Fleet returns n virtual machines for tests of scale, always the same: vm-00001
+// and so on, most of them running, each with one disk of 64 MiB on the first
+// repository and one interface. Every tenth has the tag "gold".
+func Fleet(n int) []VM {
+	vms := make([]VM, n)
+	for i := range vms {
+		vms[i] = VM{
+			Name: fmt.Sprintf("vm-%05d", i+1), PowerState: []string{"Running", "Halted", "Running", "Paused", "Running"}[i%5],
+			Disks: []Disk{{Name: "root", Size: 64 << 20, Bootable: true}}, VIFs: []VIF{{}},
+		}
+		if i%10 == 9 {
+			vms[i].Tags = []string{"gold"}
+		}
+	}
+	return vms
 }
 
 // Disk is a disk of a virtual machine.

@@ -39,7 +39,7 @@ func (p *Pool) Leaks() []string {
 		}
 		for _, op := range []string{"pool_migrate", "migrate_send"} {
 			if _, blocked := vm.dict("blocked_operations")[op]; blocked {
-				leaks = append(leaks, fmt.Sprintf("%s is blocked on vm %s", op, vm.str("uuid")))
+				leaks = append(leaks, blockedLeak(op, vm.str("uuid")))
 			}
 		}
 		if vm.bool("is_control_domain") && len(vm.set("VBDs")) > 0 {
@@ -57,6 +57,8 @@ func (p *Pool) Leaks() []string {
 	slices.Sort(leaks)
 	return p.unexpected(leaks)
 }
+
+func blockedLeak(op, vm string) string { return fmt.Sprintf("%s is blocked on vm %s", op, vm) }
 
 // Expect says that a leak whose description contains one of the texts is meant
 // to be: [Pool.Leaks] and Close do not mind it. "" stands for all. A job that

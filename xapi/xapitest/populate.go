@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -36,9 +37,38 @@ func (p *Pool) populate(inv Inventory) error {
 		return nil
 	})
 	srs[""], networks[""] = srs[inv.SRs[0].Name], networks[inv.Networks[0].Name]
-	for _, vm := range inv.VMs {
-		if err := p.addVM(vm, srs, networks); err != nil {
-			return fmt.Errorf("xapitest: vm %s: %w", vm.Name, err)
+	return p.addVMs(inv, srs, networks)
+}
+
+// addVMs makes the virtual machines, then brings them into their states.
+func (p *Pool) addVMs(inv Inventory, srs, networks map[string]string) error {
+	refs := make([]string, len(inv.VMs))
+	each := func(f func(vm VM, i int) error) error {
+		return p.db.inBulk(func() error {
+			for i, vm := range inv.VMs {
+				if err := f(vm, i); err != nil {
+					return fmt.Errorf("xapitest: vm %s: %w", vm.Name, err)
+				}
+			}
+			return nil
+		})
+	}
+	err := each(func(vm VM, i int) (err error) {
+		refs[i], err = p.addVM(vm, srs, networks)
+		if vm.VTPM != "" {
+			p.addTPM(refs[i], vm.VTPM)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := each(func(vm VM, i int) error { return p.settleVM(vm, refs[i], srs[""]) }); err != nil {
+		return err
+	}
+	for i, vm := range inv.VMs {
+		if err := p.addSnapshots(vm, refs[i]); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -72,10 +102,17 @@ func (p *Pool) addNetwork(tx tx, n Network, i int, hosts []string) string {
 	}
 	network := tx.create("network", record{"name_label": n.Name, "bridge": n.Bridge, "managed": true})
 	for _, host := range hosts {
-		tx.create("PIF", record{
+		pif := record{
 			"device": fmt.Sprintf("eth%d", i), "network": network, "host": host, "MAC": newMAC(), "MTU": int64(1500),
 			"VLAN": int64(-1), "physical": true, "currently_attached": true, "management": i == 0, "managed": true,
-		})
+		}
+		if n.VLAN != 0 {
+			pif["device"], pif["VLAN"], pif["physical"] = "eth0", int64(n.VLAN), false
+		}
+		ref := tx.create("PIF", pif)
+		if n.VLAN != 0 {
+			tx.addVLAN(ref, host, int64(n.VLAN))
+		}
 	}
 	return network
 }
@@ -88,26 +125,27 @@ func (p *Pool) addSR(tx tx, s SR, hosts []string) string {
 		"name_label": s.Name, "type": s.Type, "content_type": "user", "shared": s.Shared, "physical_size": s.Size,
 		"allowed_operations": []string{"scan", "vdi_create", "vdi_destroy", "vdi_clone", "vdi_snapshot", "vdi_resize"},
 	})
-	if !s.Shared {
-		hosts = hosts[:1]
-	}
-	for _, host := range hosts {
+	for i, host := range hosts {
+		h, err := tx.record("host", host)
+		if err != nil || len(s.Hosts) > 0 && !slices.Contains(s.Hosts, h.str("name_label")) || len(s.Hosts) == 0 && !s.Shared && i > 0 {
+			continue
+		}
 		tx.create("PBD", record{"host": host, "SR": sr, "currently_attached": true})
 	}
 	return sr
 }
 
 // addVM makes a virtual machine with its disks and interfaces.
-func (p *Pool) addVM(vm VM, srs, networks map[string]string) error {
+func (p *Pool) addVM(vm VM, srs, networks map[string]string) (string, error) {
 	ref := p.createVM(vmRecord(vm))
 	for i, d := range vm.Disks {
 		sr, ok := srs[d.SR]
 		if !ok {
-			return fmt.Errorf("disk %d: no SR named %q", i, d.SR)
+			return "", fmt.Errorf("disk %d: no SR named %q", i, d.SR)
 		}
 		vdi, err := p.addDisk(d, sr)
 		if err != nil {
-			return fmt.Errorf("disk %d: %w", i, err)
+			return "", fmt.Errorf("disk %d: %w", i, err)
 		}
 		_ = p.db.update(func(tx tx) error { // creates, cannot fail
 			tx.create("VBD", record{
@@ -120,7 +158,7 @@ func (p *Pool) addVM(vm VM, srs, networks map[string]string) error {
 	for i, v := range vm.VIFs {
 		network, ok := networks[v.Network]
 		if !ok {
-			return fmt.Errorf("interface %d: no network named %q", i, v.Network)
+			return "", fmt.Errorf("interface %d: no network named %q", i, v.Network)
 		}
 		mac := v.MAC
 		if mac == "" {
@@ -134,7 +172,7 @@ func (p *Pool) addVM(vm VM, srs, networks map[string]string) error {
 			return nil
 		})
 	}
-	return p.enter(ref, vm.PowerState)
+	return ref, nil
 }
 
 // addDisk makes a disk of an inventory: its size is kept, not rounded to what a
