@@ -10,16 +10,16 @@ import (
 type EventOp string
 
 const (
-	// EventAdd: an object was created.
+	// EventAdd says that an object was created.
 	EventAdd EventOp = "add"
-	// EventMod: an object changed. It may be the first event of an object.
+	// EventMod says that an object changed. It may be the first event of an object.
 	EventMod EventOp = "mod"
-	// EventDel: an object is gone. There is no snapshot.
+	// EventDel says that an object is gone. There is no snapshot.
 	EventDel EventOp = "del"
-	// EventResync: the stream starts anew. What follows up to EventSynced is everything that exists, each object as EventAdd; what
-	// does not come again is gone, and no EventDel will say so.
+	// EventResync says that the stream starts anew. What follows up to EventSynced is everything that exists, each object as EventAdd;
+	// what does not come again is gone, and no EventDel will say so.
 	EventResync EventOp = "resync"
-	// EventSynced: all that existed at the last EventResync has come.
+	// EventSynced says that all that existed at the last EventResync has come.
 	EventSynced EventOp = "synced"
 )
 

@@ -2,7 +2,6 @@ package xapi
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -254,6 +253,3 @@ func (i *Inventory) check(ctx context.Context, answer polled) {
 	}
 	i.suspect, i.poller.hurry = drifted, drifted
 }
-
-var _ eventSink = (*Inventory)(nil)
-var _ json.Unmarshaler = (*eventAnswer)(nil)

@@ -59,7 +59,7 @@ func (c *cached[T, P]) begin()        { c.news = make(map[Ref[T]]*T) }
 
 func (c *cached[T, P]) put(ref string, snapshot []byte, shared *interner) error {
 	record := new(T)
-	extra, _ := reflect.ValueOf(record).Elem().FieldByName("Extra").Addr().Interface().(*map[string]json.RawMessage)
+	extra, _ := reflect.TypeAssert[*map[string]json.RawMessage](reflect.ValueOf(record).Elem().FieldByName("Extra").Addr())
 	if err := decodeRecord(snapshot, P(record), extra, shared); err != nil {
 		return err
 	}

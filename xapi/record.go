@@ -46,8 +46,24 @@ const (
 var layouts = sync.OnceValue(func() map[reflect.Type]*layout {
 	known := make(map[reflect.Type]*layout)
 	for _, record := range []classed{
-		Session{}, Pool{}, Host{}, VM{}, VMMetrics{}, VMGuestMetrics{}, VBD{}, VDI{}, SR{}, PBD{}, VIF{}, PIF{}, Network{}, Task{}, VTPM{}, VGPU{},
-		VUSB{}, Message{},
+		Session{},
+		Pool{},
+		Host{},
+		VM{},
+		VMMetrics{},
+		VMGuestMetrics{},
+		VBD{},
+		VDI{},
+		SR{},
+		PBD{},
+		VIF{},
+		PIF{},
+		Network{},
+		Task{},
+		VTPM{},
+		VGPU{},
+		VUSB{},
+		Message{},
 	} {
 		known[reflect.TypeOf(record)] = newLayout(reflect.TypeOf(record))
 	}

@@ -15,8 +15,24 @@ import (
 
 // recordTypes has one of each.
 var recordTypes = []any{
-	xapi.Session{}, xapi.Pool{}, xapi.Host{}, xapi.VM{}, xapi.VMMetrics{}, xapi.VMGuestMetrics{}, xapi.VBD{}, xapi.VDI{}, xapi.SR{}, xapi.PBD{},
-	xapi.VIF{}, xapi.PIF{}, xapi.Network{}, xapi.Task{}, xapi.VTPM{}, xapi.VGPU{}, xapi.VUSB{}, xapi.Message{},
+	xapi.Session{},
+	xapi.Pool{},
+	xapi.Host{},
+	xapi.VM{},
+	xapi.VMMetrics{},
+	xapi.VMGuestMetrics{},
+	xapi.VBD{},
+	xapi.VDI{},
+	xapi.SR{},
+	xapi.PBD{},
+	xapi.VIF{},
+	xapi.PIF{},
+	xapi.Network{},
+	xapi.Task{},
+	xapi.VTPM{},
+	xapi.VGPU{},
+	xapi.VUSB{},
+	xapi.Message{},
 }
 
 // anyJSON is a value of any kind, numbers of any size included.
@@ -87,8 +103,8 @@ func drawRecord(t *rapid.T, of reflect.Type) map[string]any {
 	for range rapid.IntRange(0, 4).Draw(t, "unknown fields") {
 		object[rapid.String().Draw(t, "unknown")] = anyJSON().Draw(t, "value")
 	}
-	for i := range of.NumField() {
-		name := of.Field(i).Tag.Get("json")
+	for field := range of.Fields() {
+		name := field.Tag.Get("json")
 		if name == "-" {
 			continue
 		}
@@ -98,7 +114,7 @@ func drawRecord(t *rapid.T, of reflect.Type) map[string]any {
 		case 1:
 			object[name] = nil
 		default:
-			object[name] = drawField(t, of.Field(i).Type)
+			object[name] = drawField(t, field.Type)
 		}
 	}
 	return object

@@ -28,8 +28,8 @@ type script struct {
 	answers map[string]func() any // other methods
 }
 
-// silence is a connection that broke without a word.
-var silence = errors.New("silence")
+// errSilence is a connection that broke without a word.
+var errSilence = errors.New("silence")
 
 // dialScript logs in to it.
 func dialScript(t *testing.T, s *script) *xapi.Client {
@@ -59,9 +59,6 @@ func (s *script) answer(r *http.Request) (string, error) {
 	} else if other := s.answers[call.Method]; other != nil {
 		result = other()
 	}
-	if result == silence {
-		<-r.Context().Done()
-	}
 	switch result := result.(type) {
 	case nil: // no news
 		select {
@@ -73,6 +70,9 @@ func (s *script) answer(r *http.Request) (string, error) {
 	case *xapi.Error:
 		return `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"` + result.Code + `","data":["x"]}}`, nil
 	case error:
+		if errors.Is(result, errSilence) {
+			<-r.Context().Done()
+		}
 		return "", result
 	default:
 		return envelope(result)
@@ -207,7 +207,7 @@ func TestWatchAsksForAMinuteAndNoticesSilence(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{from: func(n int) any {
-			return []any{events("5"), nil, silence, events("9", "add vm a")}[n-1]
+			return []any{events("5"), nil, errSilence, events("9", "add vm a")}[n-1]
 		}}
 		watched(t, dialScript(t, s), "resync", "synced", "add vm a")
 		require.Equal(t, time.Minute, s.asked[2].Sub(s.asked[1]))
@@ -262,7 +262,10 @@ func TestWatchNeverSpins(t *testing.T) {
 func TestWatchRefusesAnswersThatAreNone(t *testing.T) {
 	t.Parallel()
 	for _, odd := range []any{
-		map[string]any{"events": []any{}}, map[string]any{"token": "6", "events": []any{1}}, map[string]any{"token": "6", "events": 5}, "x",
+		"x",
+		map[string]any{"events": []any{}},
+		map[string]any{"token": "6", "events": []any{1}},
+		map[string]any{"token": "6", "events": 5},
 		map[string]any{"token": "6", "events": []any{map[string]any{"class": "vm", "ref": 5, "operation": "add"}}},
 		map[string]any{"token": "6", "events": []any{map[string]any{"class": "vm", "ref": "a", "operation": "explode"}}},
 	} {
