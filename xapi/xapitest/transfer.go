@@ -45,6 +45,13 @@ func (p *Pool) openTransfer(x *exchange, request string) *transfer {
 		x.html(http.StatusUnauthorized, `WWW-Authenticate: Basic realm="`+strings.TrimPrefix(x.req.URL.Path, "/")+`"`)
 		return nil
 	}
+	if err := p.permitTransfer(x.req, request); err != nil {
+		if t.task != "" {
+			p.completeTask(t.task, "", err)
+		}
+		x.html(http.StatusForbidden)
+		return nil
+	}
 	if t.task == "" {
 		t.task = p.createTask(request, "")
 	} else if rec, err := p.db.record("task", t.task); err != nil || rec.str("status") != "pending" {
@@ -58,19 +65,40 @@ func (p *Pool) openTransfer(x *exchange, request string) *transfer {
 // authorized accepts a session in the query or the only cookie, or a name and
 // password.
 func (p *Pool) authorized(r *http.Request) bool {
-	session := r.URL.Query().Get("session_id")
-	if session == "" {
-		for part := range strings.FieldsFuncSeq(r.Header.Get("Cookie"), func(c rune) bool { return c == ';' || c == '&' }) {
-			if value, found := strings.CutPrefix(part, "session_id="); found {
-				session = value
-			}
-		}
-	}
-	if session != "" {
+	if session := sessionOf(r); session != "" {
 		return p.touchSession(session) == nil
 	}
-	user, password, basic := r.BasicAuth()
-	return basic && equalSecrets(user, p.Username()) && equalSecrets(password, p.Password())
+	name, password, basic := r.BasicAuth()
+	_, _, known := p.user(name, password)
+	return basic && known
+}
+
+// sessionOf returns the session in the query or the only cookie, or "".
+func sessionOf(r *http.Request) string {
+	session := r.URL.Query().Get("session_id")
+	if session != "" {
+		return session
+	}
+	for part := range strings.FieldsFuncSeq(r.Header.Get("Cookie"), func(c rune) bool { return c == ';' || c == '&' }) {
+		if value, found := strings.CutPrefix(part, "session_id="); found {
+			session = value
+		}
+	}
+	return session
+}
+
+// permitTransfer fails with RBAC_PERMISSION_DENIED for users who may only read:
+// transfers need the role VM Admin, and more.
+func (p *Pool) permitTransfer(r *http.Request, request string) error {
+	_, path, _ := strings.Cut(request, "/")
+	if session := sessionOf(r); session != "" {
+		return p.permitChange(session, "http/"+path)
+	}
+	name, password, _ := r.BasicAuth()
+	if user, _, _ := p.user(name, password); user.ReadOnly {
+		return fail("RBAC_PERMISSION_DENIED", "http/"+path, "No permission in user session")
+	}
+	return nil
 }
 
 // run does the work of a transfer in its task: refuse or begin answering first,
