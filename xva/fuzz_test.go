@@ -42,7 +42,7 @@ func FuzzReader(f *testing.F) {
 			}
 			require.NoError(t, x.Close())
 		}
-		if total < 0 || total > 1<<24 {
+		if total < 0 || total > 1<<18 {
 			return
 		}
 		disks, x, err := read(bytes.NewReader(raw), &xva.ReaderOptions{Unlisted: unlisted})
