@@ -86,7 +86,7 @@ func TestBrokenImportOfAVMLeavesNothing(t *testing.T) {
 	p.Break("PUT /import", xapitest.OnCall(1), half, xapitest.Cut)
 	p.Fail("PUT /import", xapitest.OnCall(2), &xapi.Error{Code: "SR_FULL", Params: []string{"1", "0"}})
 	p.Break("PUT /import", xapitest.OnCall(3), half, xapitest.Stall)
-	require.Equal(t, "failure", string(upload(t, p, c, "/import", url.Values{}, body).Status))
+	require.Equal(t, "failure", upload(t, p, c, "/import", url.Values{}, body).Status)
 	require.Equal(t, []string{"SR_FULL", "1", "0"}, upload(t, p, c, "/import", url.Values{}, body).ErrorInfo)
 
 	ref := task(t, c)
@@ -105,7 +105,7 @@ func TestBrokenImportOfAVMLeavesNothing(t *testing.T) {
 	require.Len(t, p.VMs(), 2, "the machine is there while its disks are on the way")
 	call[any](t, c, "task.cancel", ref)
 	require.Contains(t, <-answered, " 200 OK")
-	require.Equal(t, "cancelled", string(finished(t, c, ref).Status))
+	require.Equal(t, "cancelled", finished(t, c, ref).Status)
 	require.Len(t, p.VMs(), 1)
 	require.Len(t, call[[]string](t, c, "VDI.get_all"), disks)
 	require.Empty(t, p.Leaks())

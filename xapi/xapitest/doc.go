@@ -50,12 +50,16 @@
 //	              connection, errors are a second answer in the body, the task ends after the body
 //	imports       /import_raw_vdi of VHD (bitmaps honoured, differences applied) and raw: 200 before the
 //	              body is read, the outcome only in the task, a refused body resets the connection
+//	archives      /export and /import of machines as XVA: plain, gzip and zstd, preserve_power_state, restore and
+//	              force, TPMs and memory images; HTTP/1.0 without a length out, 200 before the body in, codes
+//	              IMPORT_ERROR_*; /export_metadata, /import_metadata and /pool/xmldbdump
 //	space         SR_FULL for repositories with a size, VDI_IO_ERROR when an import does not fit
 //
 // # What is not simulated
 //
 //	transport     XML-RPC calls, TLS, redirects; all hosts of an inventory are there, but only the master serves
-//	transfers     /export and /import (XVA), metadata, tar and qcow2 formats, NBD
+//	transfers     tar and qcow2 formats; an archive with a wrong checksum is refused also with force; the
+//	              dump of the database can be read by this kind of pool alone
 //	storage       chains of VHDs and their coalescing (each disk is a file of its own), CBT, copies and
 //	              migration; exports with base compare contents, a host compares allocation and may send more
 //	VMs           checkpoint, suspend, resume, revert, guest metrics, HA

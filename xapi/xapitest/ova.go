@@ -2,8 +2,8 @@ package xapitest
 
 import (
 	"cmp"
-	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -239,14 +239,5 @@ func anyMap[T any](m map[string]T) map[string]any {
 func (p *Pool) tpmContents() map[string]string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out := make(map[string]string, len(p.vtpms))
-	for ref, content := range p.vtpms {
-		out[ref] = content
-	}
-	return out
-}
-
-// exportable fails unless the machine may be exported now.
-func (p *Pool) exportable(_ context.Context, ref string) error {
-	return p.db.update(func(tx tx) error { return tx.allowed(ref, "export", "Halted", "Suspended") })
+	return maps.Clone(p.vtpms)
 }
