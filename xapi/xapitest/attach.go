@@ -1,6 +1,9 @@
 package xapitest
 
-import "slices"
+import (
+	"errors"
+	"slices"
+)
 
 // The modes in which a disk is attached.
 const (
@@ -15,7 +18,7 @@ func (p *Pool) attach(mode string, refs ...string) (detach func(), err error) {
 	var vbds []string
 	err = p.db.update(func(tx tx) error {
 		for _, ref := range refs {
-			if err := tx.attachable(ref, mode, "attach"); err != nil {
+			if err := errors.Join(tx.hasData(ref), tx.attachable(ref, mode, "attach")); err != nil {
 				return err
 			}
 		}

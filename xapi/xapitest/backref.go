@@ -74,6 +74,7 @@ func (t tx) setInBulk(class string, r *row, values record) {
 		}
 	}
 	maps.Copy(r.record, values)
+	t.derive(class, r.record)
 }
 
 // limited says that a repository can become full: its disks have to be counted.

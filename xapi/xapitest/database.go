@@ -111,6 +111,7 @@ func (t tx) create(class string, values record) string {
 	if rec.str("uuid") == "" {
 		rec["uuid"] = newUUID()
 	}
+	t.derive(class, rec)
 	t.db.generation++
 	r := &row{ref: "OpaqueRef:" + newUUID(), record: rec, created: t.db.generation, modified: t.db.generation}
 	r.place = table.order.PushBack(r)
@@ -137,8 +138,10 @@ func (t tx) set(class, ref string, values record) error {
 	old := r.record
 	next := maps.Clone(old)
 	maps.Copy(next, values)
+	t.derive(class, next)
 	r.record = next
 	t.relink(class, ref, old, next)
+	t.touched(class, old, next)
 	return nil
 }
 

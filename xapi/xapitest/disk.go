@@ -3,6 +3,7 @@ package xapitest
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"os"
 	"path/filepath"
 	"sync"
@@ -14,10 +15,15 @@ type diskStore struct {
 	dir       string
 	temporary bool
 	buffers   sync.Pool // of *[bufferSize]byte
+	seed      maphash.Seed
+
+	mu   sync.Mutex
+	logs map[string]*cbtLog // by uuid of the disk
+	held bool               // chains are not coalesced
 }
 
 func openDiskStore(dir string) (*diskStore, error) {
-	s := &diskStore{dir: dir, temporary: dir == ""}
+	s := &diskStore{dir: dir, temporary: dir == "", seed: maphash.MakeSeed()}
 	s.buffers.New = func() any { return new([bufferSize]byte) }
 	if s.temporary {
 		temp, err := os.MkdirTemp("", "xapitest-")

@@ -69,6 +69,7 @@ type Pool struct {
 	db      *database
 	disks   *diskStore
 	faults  faults
+	nbd     nbdService
 	methods map[string]*method
 	paths   map[string]map[string]handler
 	doors   []*door // by host
@@ -152,6 +153,7 @@ func (p *Pool) Close() error {
 		}
 		p.faults.releaseAll(true)
 		p.endTransfers()
+		p.nbd.close()
 		leaks := p.Leaks()
 		p.cancel()
 		for _, d := range p.doors {
@@ -204,7 +206,21 @@ type TB interface {
 // struck, or something has leaked.
 func NewPool(tb TB, inv Inventory) *Pool {
 	tb.Helper()
-	p, err := Start(inv, &Options{Dir: tb.TempDir()})
+	return NewPoolWith(tb, inv, nil)
+}
+
+// NewPoolWith is NewPool with options. Dir is a directory of the test unless it
+// is given.
+func NewPoolWith(tb TB, inv Inventory, opts *Options) *Pool {
+	tb.Helper()
+	var all Options
+	if opts != nil {
+		all = *opts
+	}
+	if all.Dir == "" {
+		all.Dir = tb.TempDir()
+	}
+	p, err := Start(inv, &all)
 	if err != nil {
 		tb.Fatalf("start a simulated pool: %v", err)
 	}

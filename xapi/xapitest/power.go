@@ -39,11 +39,13 @@ func (p *Pool) powerMethods() map[string]*method {
 func (p *Pool) changePower(ctx context.Context, c *call, operation, to string, from ...string) error {
 	ref := c.str(0)
 	return p.during(ctx, c, "VM", ref, operation, func() error {
-		return p.db.update(func(tx tx) error {
+		image := null
+		err := p.db.update(func(tx tx) error {
 			vm, err := tx.record("VM", ref)
 			if err != nil {
 				return err
 			}
+			image = vm.str("suspend_VDI")
 			if vm.bool("is_a_template") {
 				return fail("VM_IS_TEMPLATE", ref, operation)
 			}
@@ -52,6 +54,11 @@ func (p *Pool) changePower(ctx context.Context, c *call, operation, to string, f
 			}
 			return tx.enter(ref, to, p.masterRef())
 		})
+		if err != nil || image == null {
+			return err
+		}
+		_ = p.db.set("VM", ref, record{"suspend_VDI": null}) // it may be gone
+		return p.discard([]string{image})
 	})
 }
 
@@ -88,10 +95,9 @@ func (t tx) enter(ref, state, host string) error {
 	values := record{"power_state": state, "resident_on": null, "domid": int64(-1)}
 	if live {
 		values["resident_on"], values["domid"] = host, t.db.generation
+		values["last_booted_record"] = "('struct' ('uuid' '" + vm.str("uuid") + "'))"
+		values["last_boot_CPU_flags"] = map[string]string{"vendor": "GenuineIntel", "features": "178bfbff-f6fa3203-2c100800-00000121"}
 		_ = t.set("VM_metrics", vm.str("metrics"), record{"start_time": now(), "last_updated": now()}) // it exists
 	}
-	if err := t.set("VM", ref, values); err != nil {
-		return err
-	}
-	return t.refreshVM(ref)
+	return t.set("VM", ref, values)
 }

@@ -22,21 +22,14 @@ func (p *Pool) vmSnapshot(ctx context.Context, c *call) (ref any, err error) {
 	return ref, err
 }
 
-// vmClone makes a VM of its own, with disks of its own, from a halted one.
-func (p *Pool) vmClone(ctx context.Context, c *call) (ref any, err error) {
-	err = p.during(ctx, c, "VM", c.str(0), "clone", func() error {
-		if err := p.db.update(func(tx tx) error { return tx.allowed(c.str(0), "clone", "Halted", "Suspended") }); err != nil {
-			return err
-		}
-		ref, err = p.duplicateVM(ctx, c.str(0), c.str(1), nil, false)
-		return err
-	})
-	return ref, err
-}
-
 // duplicateVM copies the disks first, then writes all records at once. When a
 // disk fails, those copied before are removed again.
 func (p *Pool) duplicateVM(ctx context.Context, ref, name string, ignore []string, snapshot bool) (string, error) {
+	return p.duplicateWith(ctx, ref, name, ignore, snapshot, func(vdi string) (string, error) { return p.duplicateDisk(vdi, snapshot) })
+}
+
+// duplicateWith does so with disks that one makes of another.
+func (p *Pool) duplicateWith(ctx context.Context, ref, name string, ignore []string, snapshot bool, one func(vdi string) (string, error)) (string, error) {
 	disks, err := p.disksToCopy(ref, ignore, snapshot)
 	if err != nil {
 		return "", err
@@ -49,7 +42,7 @@ func (p *Pool) duplicateVM(ctx context.Context, ref, name string, ignore []strin
 	copies := make(map[string]string, len(disks))
 	for _, vdi := range disks {
 		if err = context.Cause(ctx); err == nil {
-			copies[vdi], err = p.duplicateDisk(vdi, snapshot)
+			copies[vdi], err = one(vdi)
 		}
 		if err != nil {
 			delete(copies, vdi)
@@ -99,7 +92,9 @@ func (p *Pool) discard(refs []string) error {
 	for _, ref := range refs {
 		vdi, err := p.db.record("VDI", ref)
 		if err == nil {
-			err = errors.Join(p.destroyObject("VDI", ref), p.disks.remove(vdi.str("uuid")))
+			err = errors.Join(p.destroyObject("VDI", ref), p.disks.forget(vdi.str("uuid")))
+			p.coalesce(vdi.str("SR"))
+			p.accountSR(vdi.str("SR"))
 		}
 		errs = append(errs, err)
 	}
@@ -113,6 +108,16 @@ func (p *Pool) duplicateRecords(tx tx, ref, name string, ignore []string, copies
 		return "", err
 	}
 	made := tx.createVM(duplicateRecord(vm, ref, name, snapshot))
+	p.copyDevices(tx, vm, made, ignore, copies, snapshot)
+	if snapshot {
+		err = tx.set("VM", ref, record{"parent": made})
+	}
+	return made, err
+}
+
+// copyDevices gives the VM called made the devices of another. Interfaces keep
+// their addresses if keep says so.
+func (p *Pool) copyDevices(tx tx, vm record, made string, ignore []string, copies map[string]string, keep bool) {
 	for _, vbd := range vm.set("VBDs") {
 		v, err := tx.record("VBD", vbd)
 		if err != nil || slices.Contains(ignore, v.str("VDI")) {
@@ -130,7 +135,7 @@ func (p *Pool) duplicateRecords(tx tx, ref, name string, ignore []string, copies
 			continue
 		}
 		next := copyDevice(v, made)
-		if !snapshot {
+		if !keep {
 			next["MAC"] = newMAC()
 		}
 		tx.create("VIF", next)
@@ -140,10 +145,6 @@ func (p *Pool) duplicateRecords(tx tx, ref, name string, ignore []string, copies
 			p.copyContents(vtpm, tx.create("VTPM", copyDevice(v, made)))
 		}
 	}
-	if snapshot {
-		err = tx.set("VM", ref, record{"parent": made})
-	}
-	return made, err
 }
 
 // duplicateRecord is the record of the new VM: halted, without devices yet.

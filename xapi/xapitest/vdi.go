@@ -4,23 +4,31 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 )
 
 func (p *Pool) vdiMethods() map[string]*method {
-	return map[string]*method{
+	all := map[string]*method{
 		"VDI.create":        both("args:record", p.vdiCreate),
 		"VDI.destroy":       both("self:ref", p.vdiDestroy),
 		"VDI.snapshot":      both("vdi:ref driver_params:map?", p.vdiSnapshot),
 		"VDI.clone":         both("vdi:ref driver_params:map?", p.vdiClone),
 		"VDI.resize":        both("vdi:ref size:int", p.vdiResize),
 		"VDI.resize_online": both("vdi:ref size:int", p.vdiResize),
+		"VDI.copy":          both("vdi:ref sr:ref? base_vdi:ref? into_vdi:ref?", p.vdiCopy),
 		"SR.scan": both("sr:ref", func(_ context.Context, c *call) (any, error) {
-			_, err := p.db.record("SR", c.str(0))
+			if _, err := p.db.record("SR", c.str(0)); err != nil {
+				return nil, err
+			}
+			p.coalesce(c.str(0))
 			p.scanSR(c.str(0))
-			return nil, err
+			return nil, nil //nolint:nilnil // void
 		}),
 	}
+	maps.Copy(all, p.cbtMethods())
+	maps.Copy(all, p.nbdMethods())
+	return all
 }
 
 // vdiCreate rounds the size up to 2 MiB, as the storage drivers for VHD do:
@@ -50,13 +58,16 @@ func (p *Pool) createDisk(sr string, size int64, values record) (string, error) 
 // now, and then its record.
 func (p *Pool) storeDisk(values record, content string) (string, error) {
 	uuid, size, sr := newUUID(), values.int("virtual_size"), values.str("SR")
-	if _, err := p.db.record("SR", sr); err != nil {
+	rec, err := p.db.record("SR", sr)
+	if err != nil {
 		return "", err
+	}
+	if rec.str("content_type") == "iso" {
+		return "", fail("SR_OPERATION_NOT_SUPPORTED", sr)
 	}
 	if free := p.freeSpace(sr); free >= 0 && size > free && content == "" {
 		return "", fail("SR_FULL", fmt.Sprint(size), fmt.Sprint(free))
 	}
-	var err error
 	if content == "" {
 		err = p.disks.create(uuid, size)
 	} else {
@@ -67,8 +78,7 @@ func (p *Pool) storeDisk(values record, content string) (string, error) {
 	}
 	values["uuid"], values["location"], values["managed"] = uuid, uuid, true
 	values["physical_utilisation"] = p.disks.allocated(uuid)
-	values["sm_config"] = put(values.dict("sm_config"), "image-format", "vhd")
-	values["allowed_operations"] = []string{"clone", "copy", "destroy", "resize", "snapshot"}
+	values["sm_config"] = drop(put(values.dict("sm_config"), "image-format", "vhd"), keyParent)
 	var ref string
 	err = p.db.update(func(tx tx) error {
 		if _, err := tx.record("SR", sr); err != nil {
@@ -98,13 +108,20 @@ func (p *Pool) vdiDestroy(ctx context.Context, c *call) (any, error) {
 			for _, vbd := range vdi.set("VBDs") {
 				_ = tx.destroy("VBD", vbd) // it exists
 			}
+			for vm, rec := range tx.all("VM") {
+				if rec.str("suspend_VDI") == ref {
+					_ = tx.set("VM", vm, record{"suspend_VDI": null}) // it exists
+				}
+			}
 			return tx.destroy("VDI", ref)
 		})
 		if err != nil {
 			return err
 		}
+		err = p.disks.forget(vdi.str("uuid"))
+		p.coalesce(vdi.str("SR"))
 		p.accountSR(vdi.str("SR"))
-		return p.disks.remove(vdi.str("uuid"))
+		return err
 	})
 }
 
@@ -129,29 +146,64 @@ func (p *Pool) vdiClone(ctx context.Context, c *call) (ref any, err error) {
 	return ref, err
 }
 
-// duplicateDisk copies content and record of a disk as they are now.
+// duplicateDisk copies content and record of a disk as they are now. The copy
+// shares its past with the original, and a snapshot its history of changes.
 func (p *Pool) duplicateDisk(ref string, snapshot bool) (string, error) {
+	if err := p.db.update(func(tx tx) error {
+		if err := tx.hasData(ref); err != nil {
+			return err
+		}
+		return tx.forkable(ref)
+	}); err != nil {
+		return "", err
+	}
 	vdi, err := p.db.record("VDI", ref)
 	if err != nil {
 		return "", err
 	}
+	own := p.ownSpace(ref)
+	if free := p.freeSpace(vdi.str("SR")); free >= 0 && own > free && p.isThick(vdi.str("SR")) {
+		return "", fail("SR_FULL", fmt.Sprint(own), fmt.Sprint(free))
+	}
+	made, err := p.copyDisk(vdi, ref, vdi.str("SR"), snapshot)
+	if err != nil {
+		return "", err
+	}
+	_ = p.db.update(func(tx tx) error { tx.fork(ref, made, own); return nil })
+	return made, nil
+}
+
+// copyDisk makes a disk with the content of another, on any repository.
+func (p *Pool) copyDisk(vdi record, ref, sr string, snapshot bool) (string, error) {
 	values := record{"snapshot_time": epoch}
 	for _, name := range []string{
-		"name_label", "name_description", "SR", "virtual_size", "type", "sharable", "read_only",
+		"name_label", "name_description", "virtual_size", "type", "sharable", "read_only",
 		"other_config", "xenstore_data", "sm_config", "tags", "on_boot",
 	} {
 		values[name] = vdi[name]
 	}
+	values["SR"] = sr
 	if snapshot {
 		values["is_a_snapshot"], values["snapshot_of"], values["snapshot_time"] = true, ref, now()
 	}
-	return p.storeDisk(values, p.disks.path(vdi.str("uuid")))
+	made, err := p.storeDisk(values, p.disks.path(vdi.str("uuid")))
+	if err != nil {
+		return "", err
+	}
+	copied, err := p.db.record("VDI", made)
+	if err == nil && snapshot && p.disks.branch(vdi.str("uuid"), copied.str("uuid")) {
+		err = p.db.set("VDI", made, record{"cbt_enabled": true})
+	}
+	return made, err
 }
 
 // vdiResize grows a disk; storage drivers cannot shrink one.
 func (p *Pool) vdiResize(ctx context.Context, c *call) (any, error) {
 	ref, size := c.str(0), int64(blockCount(c.int(1)))*blockSize
 	return nil, p.during(ctx, c, "VDI", ref, "resize", func() error {
+		if err := p.db.update(func(tx tx) error { return tx.hasData(ref) }); err != nil {
+			return err
+		}
 		vdi, err := p.db.record("VDI", ref)
 		if err != nil {
 			return err
@@ -174,4 +226,15 @@ func (p *Pool) vdiResize(ctx context.Context, c *call) (any, error) {
 // thick says whether a repository reserves the whole size of a disk.
 func thick(srType string) bool {
 	return slices.Contains([]string{"lvm", "lvmoiscsi", "lvmohba"}, srType)
+}
+
+func (p *Pool) isThick(sr string) bool {
+	rec, err := p.db.record("SR", sr)
+	return err == nil && thick(rec.str("type"))
+}
+
+// prezeroed says whether what was never written to a disk reads as zeros, on
+// which an import of a VHD relies.
+func prezeroed(srType string) bool {
+	return !slices.Contains([]string{"rawhba", "rawiscsi", "equal", "dell_sc", "netapp"}, srType)
 }
