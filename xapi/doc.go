@@ -32,10 +32,11 @@
 //
 // # Transfers
 //
-// [Client.ExportVDI] and [Client.ImportVDI] move a disk as a VHD stream or raw. The end of a connection proves nothing about a
-// transfer: hosts report success before they have read, and end a failed export as if it were complete. What counts is the task
-// that accompanies each transfer; [Download.Finish] and ImportVDI return nil only when it says success. That the bytes make a
-// complete VHD is for package vhd to prove: a restore point needs both.
+// [Client.ExportVDI] and [Client.ImportVDI] move a disk as a VHD stream or raw, [Client.ExportVM] and [Client.ImportVM] a whole VM as
+// an XVA archive, [Client.ExportMetadata], [Client.ImportMetadata] and [Client.DumpDatabase] what a pool knows without any disk. The end
+// of a connection proves nothing about a transfer: hosts report success before they have read, and end a failed export as if it were
+// complete. What counts is the task that accompanies each transfer; [Download.Finish] and the imports return nil only when it says
+// success. That the bytes make a complete VHD or archive is for packages vhd and xva to prove: a restore point needs both.
 //
 // Nothing waits for ever: transfers have a watchdog that counts bytes, [Options].StallTimeout. Only CallAsync, and Call of what is
 // not a getter, wait as long as ctx allows, because the pool may.
