@@ -73,8 +73,10 @@ func (t tx) setInBulk(class string, r *row, values record) {
 			t.addTo(b, values.str(b.forward), r.ref)
 		}
 	}
+	plugged := r.record["currently_attached"]
 	maps.Copy(r.record, values)
 	t.derive(class, r.record)
+	t.touched(class, record{"currently_attached": plugged}, r.record)
 }
 
 // limited says that a repository can become full: its disks have to be counted.

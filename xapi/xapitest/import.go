@@ -71,6 +71,9 @@ func (t *transfer) receive(ctx context.Context, ref string, disk record, format 
 	if t.fault != nil && t.fault.err != nil {
 		return t.fault.err
 	}
+	if sr, err := t.pool.db.record("SR", disk.str("SR")); err == nil && format == "vhd" && !prezeroed(sr.str("type")) {
+		return fail("VDI_IO_ERROR", "a VHD needs storage that reads as zeros where nothing was written")
+	}
 	detach, err := t.pool.attach(readWrite, ref)
 	if err != nil {
 		return err

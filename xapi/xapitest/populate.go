@@ -122,7 +122,7 @@ func (p *Pool) addSR(tx tx, s SR, hosts []string) string {
 		s.Type = "ext"
 	}
 	sr := tx.create("SR", record{
-		"name_label": s.Name, "type": s.Type, "content_type": "user", "shared": s.Shared, "physical_size": s.Size,
+		"name_label": s.Name, "type": s.Type, "content_type": contentType(s.Type), "shared": s.Shared, "physical_size": s.Size,
 		"allowed_operations": []string{"scan", "vdi_create", "vdi_destroy", "vdi_clone", "vdi_snapshot", "vdi_resize"},
 	})
 	for i, host := range hosts {

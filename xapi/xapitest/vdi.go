@@ -233,6 +233,14 @@ func (p *Pool) isThick(sr string) bool {
 	return err == nil && thick(rec.str("type"))
 }
 
+// contentType is what a repository of a type holds: discs, or disks.
+func contentType(srType string) string {
+	if srType == "iso" {
+		return "iso"
+	}
+	return "user"
+}
+
 // prezeroed says whether what was never written to a disk reads as zeros, on
 // which an import of a VHD relies.
 func prezeroed(srType string) bool {
