@@ -31,14 +31,21 @@ func build(t *testing.T) string {
 func start(t *testing.T, program string, args ...string) (d description, stop func(syscall.Signal) int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
+	complaints := filepath.Join(t.TempDir(), "stderr")
+	stderr, err := os.Create(complaints)
+	require.NoError(t, err)
+	cmd.Stderr = stderr
+	said := func() string {
+		text, err := os.ReadFile(complaints)
+		require.NoError(t, err)
+		return string(text)
+	}
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	reader := bufio.NewReader(out)
 	line, err := reader.ReadBytes('\n')
-	require.NoError(t, err, stderr.String())
+	require.NoError(t, err, said())
 	require.NoError(t, json.Unmarshal(line, &d))
 	return d, func(signal syscall.Signal) int {
 		require.NoError(t, cmd.Process.Signal(signal))
@@ -46,7 +53,8 @@ func start(t *testing.T, program string, args ...string) (d description, stop fu
 		require.NoError(t, err)
 		require.Empty(t, string(rest), "one line, no more")
 		_ = cmd.Wait() // the exit code tells
-		require.Empty(t, stderr.String())
+		require.Empty(t, said())
+		require.NoError(t, stderr.Close())
 		return cmd.ProcessState.ExitCode()
 	}
 }
