@@ -294,3 +294,15 @@ func TestInventoryLeavesOutOddRecordsOnly(t *testing.T) {
 	require.Nil(t, inv.Snapshot().VMs.Get("a"))
 	require.NotNil(t, inv.Snapshot().VMs.Get("b"))
 }
+
+func TestInventoryOfAPoolThatDoesNotAnswerEndsWithTheContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{from: func(int) any { return errors.New("no route to host") }}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := dialScript(t, s).Inventory(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorIs(t, err, xapi.ErrConnectionLost)
+	})
+}
