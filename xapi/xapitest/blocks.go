@@ -8,6 +8,10 @@ import (
 	"os"
 )
 
+// lookedAt is how much of a block is read at a time to see whether it counts:
+// most show it at once.
+const lookedAt = 32 << 10
+
 // dataBlocks lists the blocks of a disk that hold a byte other than zero, in
 // ascending order. Holes of the file are not read.
 func (s *diskStore) dataBlocks(ctx context.Context, f *os.File, size int64) ([]uint32, error) {
@@ -17,11 +21,15 @@ func (s *diskStore) dataBlocks(ctx context.Context, f *os.File, size int64) ([]u
 	clear(zero[:])
 	var blocks []uint32
 	err := eachBlock(ctx, size, f, func(index uint32, off, n int64) error {
-		data := buf[:n]
-		if err := readFull(f, data, off); err != nil {
-			return err
+		same := true
+		for at := int64(0); same && at < n; at += lookedAt {
+			data := buf[:min(lookedAt, n-at)]
+			if err := readFull(f, data, off+at); err != nil {
+				return err
+			}
+			same = bytes.Equal(data, zero[:len(data)])
 		}
-		if !bytes.Equal(data, zero[:n]) {
+		if !same {
 			blocks = append(blocks, index)
 		}
 		return nil
@@ -53,11 +61,15 @@ func (s *diskStore) changedBlocks(ctx context.Context, f, base *os.File, size in
 			return nil, context.Cause(ctx)
 		}
 		off := int64(index) * blockSize
-		n := min(blockSize, size-off)
-		if err := errors.Join(readFull(f, mine[:n], off), readFull(base, theirs[:n], off)); err != nil {
-			return nil, err
+		n, same := min(blockSize, size-off), true
+		for at := int64(0); same && at < n; at += lookedAt {
+			k := min(lookedAt, n-at)
+			if err := errors.Join(readFull(f, mine[:k], off+at), readFull(base, theirs[:k], off+at)); err != nil {
+				return nil, err
+			}
+			same = bytes.Equal(mine[:k], theirs[:k])
 		}
-		if !bytes.Equal(mine[:n], theirs[:n]) {
+		if !same {
 			blocks = append(blocks, index)
 		}
 	}

@@ -170,12 +170,17 @@ func (t *transfer) streamVHD(ctx context.Context, f *os.File, size int64, blocks
 		off := int64(index) * blockSize
 		data := buf[sectorSize:]
 		n := min(blockSize, size-off)
-		if err := readFull(f, data[:n], off); err != nil {
+		if err := t.send(ctx, buf[:sectorSize]); err != nil {
 			return err
 		}
-		clear(data[n:])
-		if err := t.send(ctx, buf[:]); err != nil {
+		if err := t.sendFile(ctx, f, off, n, data); err != nil {
 			return err
+		}
+		if n < blockSize {
+			clear(data[n:])
+			if err := t.send(ctx, data[n:]); err != nil {
+				return err
+			}
 		}
 		t.progress(i+1, len(blocks))
 	}
@@ -186,11 +191,7 @@ func (t *transfer) streamRaw(ctx context.Context, f *os.File, size int64) error 
 	buf := t.pool.disks.buffer()
 	defer t.pool.disks.give(buf)
 	for off := int64(0); off < size; off += blockSize {
-		data := buf[:min(blockSize, size-off)]
-		if err := readFull(f, data, off); err != nil {
-			return err
-		}
-		if err := t.send(ctx, data); err != nil {
+		if err := t.sendFile(ctx, f, off, min(blockSize, size-off), buf[:]); err != nil {
 			return err
 		}
 		t.progress(int(off/blockSize)+1, blockCount(size))
