@@ -50,6 +50,7 @@ func TestUsersWhoMayOnlyReadTransferNothing(t *testing.T) {
 		ref := task(t, c)
 		resp := get(t, p.URL()+path+"&session_id="+session+"&task_id="+ref)
 		require.Equal(t, http.StatusForbidden, resp.StatusCode, path)
+		require.NoError(t, resp.Body.Close())
 		require.Equal(t, "RBAC_PERMISSION_DENIED", finished(t, c, ref).ErrorInfo[0], path)
 		for user, want := range map[string]int{"guest": 403, "other": 200, "nobody": 401} {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.URL()+path, http.NoBody)
