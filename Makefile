@@ -5,7 +5,6 @@
 #   make bench     throughput and memory of whole flows, beside other tools in the same run
 #   make fuzz      every fuzz target for FUZZTIME each
 #   make torture   kill -9 loops, KILLS rounds each
-#   make clean     remove built tools of this folder
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -23,7 +22,7 @@ PEERS := qemu-img=qemu-utils vhdiinfo=libvhdi-utils vhdimount=libvhdi-utils fuse
 # Other people's clients from npm, installed once per content of the lock; internal/testenv looks for them there.
 NODE_DIR := $(shell $(GO) env GOPATH)/xenbackup-tools/npm-$(shell sha256sum internal/testenv/npm/package-lock.json | cut -c1-12)
 
-.PHONY: test lint vet peers unit fuzz-smoke fuzz torture bench clean
+.PHONY: test lint vet peers unit fuzz-smoke fuzz torture bench
 
 test: peers lint vet unit fuzz-smoke
 
@@ -77,6 +76,3 @@ torture:
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
-
-clean:
-	rm -rf bin .tools

@@ -120,6 +120,10 @@ func (t *target) commit(ctx context.Context, m catalog.Metadata) {
 // finish expires points and cleans up after them, once the new one is safe.
 func (t *target) finish(ctx context.Context, schedule string) {
 	err := t.expire(ctx, schedule, t.settings.ExportRetention)
+	if unreadable, ok := errors.AsType[*catalog.PointError](err); ok {
+		t.export.Warning("nothing expires while a point cannot be read", map[string]any{"path": unreadable.Path, "error": err.Error()})
+		err = nil // the new point is safe
+	}
 	if err == nil {
 		t.clean(ctx, t.export.Start("clean-vm", nil))
 	}
@@ -140,9 +144,6 @@ func (t *target) expire(ctx context.Context, schedule string, keep int) error {
 	}
 	var points []*catalog.Point
 	for p, err := range t.catalog.Points(ctx, t.session.VM()) {
-		if _, unreadable := errors.AsType[*catalog.PointError](err); unreadable {
-			continue
-		}
 		if err != nil {
 			return err
 		}

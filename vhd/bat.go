@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"slices"
 )
 
@@ -63,26 +64,36 @@ func (t bat) physical() []placed {
 // batFault is a block that cannot be where the table says it is.
 type batFault struct {
 	index uint32
-	err   error
+	err   error // one of those below
 }
 
-// check finds the blocks that reach outside [0, end), into a reserved region or
+var (
+	errBeyondEnd  = fmt.Errorf("a block ends after the data of the file: %w", ErrBAT)
+	errOnMetadata = fmt.Errorf("a block overlaps a structure: %w", ErrBAT)
+	errOnBlock    = fmt.Errorf("a block overlaps another: %w", ErrBAT)
+)
+
+// faults yields the blocks that reach outside [0, end), into a reserved region or
 // into another block. whole is the bytes of a block with its bitmap.
-func (t bat) check(whole, end int64, reserved []region) []batFault {
-	var faults []batFault
-	var previous int64
-	for _, b := range t.physical() {
-		from := int64(b.sector) * sectorSize
-		to := from + whole
-		switch {
-		case to > end:
-			faults = append(faults, batFault{b.index, fmt.Errorf("block %d ends after the data of the file: %w", b.index, ErrBAT)})
-		case slices.ContainsFunc(reserved, func(r region) bool { return from < r.to && r.from < to }):
-			faults = append(faults, batFault{b.index, fmt.Errorf("block %d overlaps a structure: %w", b.index, ErrBAT)})
-		case from < previous:
-			faults = append(faults, batFault{b.index, fmt.Errorf("block %d overlaps another: %w", b.index, ErrBAT)})
+func (t bat) faults(whole, end int64, reserved []region) iter.Seq[batFault] {
+	return func(yield func(batFault) bool) {
+		var previous int64
+		for _, b := range t.physical() {
+			from := int64(b.sector) * sectorSize
+			to := from + whole
+			var err error
+			switch {
+			case to > end:
+				err = errBeyondEnd
+			case slices.ContainsFunc(reserved, func(r region) bool { return from < r.to && r.from < to }):
+				err = errOnMetadata
+			case from < previous:
+				err = errOnBlock
+			}
+			if err != nil && !yield(batFault{b.index, err}) {
+				return
+			}
+			previous = max(previous, to)
 		}
-		previous = max(previous, to)
 	}
-	return faults
 }

@@ -49,7 +49,7 @@ type Image struct {
 	findings []*FormatError
 
 	table     bat
-	bad       map[uint32]error // blocks that cannot be where the table says; Recover only
+	bad       map[uint32]error // why blocks cannot be where the table says; Recover only
 	allocated int
 	blockSize int64
 	bitmapLen int64
@@ -58,8 +58,8 @@ type Image struct {
 }
 
 // Open reads the structures of an image of size bytes. It allocates in
-// proportion to size at most, whatever the file claims. The caller keeps r open
-// while the image is in use. Errors wrap [ErrNotVHD], [ErrChecksum],
+// proportion to size at most, whatever the file claims, and some 1 GiB for the
+// worst of sparse files. The caller keeps r open while the image is in use. Errors wrap [ErrNotVHD], [ErrChecksum],
 // [ErrVersion], [ErrTruncated], [ErrInconsistent], [ErrBAT], [ErrUnsupported]
 // in a [*FormatError], or come from r.
 func Open(r io.ReaderAt, size int64, opts *OpenOptions) (*Image, error) {
@@ -204,6 +204,9 @@ func (m *Image) readTable(mode Mode) error {
 	if needed > int64(h.MaxTableEntries) {
 		return m.errAt("header", "max table entries", headerOff, fmt.Errorf("the disk has %d blocks: %w", needed, ErrBAT))
 	}
+	if needed > maxEntries {
+		return m.errAt("header", "max table entries", headerOff, fmt.Errorf("the disk has %d blocks: %w", needed, ErrUnsupported))
+	}
 	if h.TableOffset < footerSize || h.TableOffset%sectorSize != 0 {
 		return m.errAt("header", "table offset", headerOff, ErrBAT)
 	}
@@ -220,19 +223,27 @@ func (m *Image) readTable(mode Mode) error {
 			m.allocated++
 		}
 	}
-	for _, fault := range m.table.check(m.bitmapLen+m.blockSize, m.dataEnd, m.structures()) {
-		err := m.errAt("BAT", "entry", int64(h.TableOffset)+4*int64(fault.index), fault.err)
+	for fault := range m.table.faults(m.bitmapLen+m.blockSize, m.dataEnd, m.structures()) {
 		if mode == Strict {
-			return err
+			return m.badEntry(fault.index, fault.err)
 		}
-		m.found(err)
+		if len(m.bad) < maxFindings {
+			m.found(m.badEntry(fault.index, fault.err))
+		}
 		if m.bad == nil {
 			m.bad = make(map[uint32]error)
 		}
-		m.bad[fault.index] = err
+		m.bad[fault.index] = fault.err
 	}
 	m.bitmaps.init(len(m.table))
 	return nil
+}
+
+// maxFindings bounds the entries of a table that are reported one by one.
+const maxFindings = 1000
+
+func (m *Image) badEntry(block uint32, err error) *FormatError {
+	return m.errAt("BAT", "entry", int64(m.header.TableOffset)+4*int64(block), err)
 }
 
 // structures returns what blocks must not overlap.
@@ -378,7 +389,7 @@ func (m *Image) bitmapOf(block int) (bitmap, error) {
 		return bits, nil
 	}
 	if err, ok := m.bad[uint32(block)]; ok {
-		return nil, err
+		return nil, m.badEntry(uint32(block), err)
 	}
 	buf := m.bitmaps.buffer(int(m.bitmapLen))
 	defer m.bitmaps.recycle(buf)

@@ -210,7 +210,7 @@ func (m *merger) dropBadBlocks(p *placement) error {
 			return err
 		}
 		if !bits.allSet(oldest.sectorsIn(int(block))) {
-			return fault
+			return oldest.badEntry(block, fault)
 		}
 		p.table[block] = unallocated
 	}

@@ -8,9 +8,8 @@ import (
 )
 
 const (
-	// maxStreamEntries bounds the table of a stream, whose size is not known: a
-	// disk of 128 TiB with blocks of 2 MiB. Memory follows what was received.
-	maxStreamEntries = 1 << 26
+	// maxEntries bounds the block table: a disk of 128 TiB with blocks of 2 MiB.
+	maxEntries = 1 << 26
 
 	tableChunk = 1 << 20
 )
@@ -93,7 +92,7 @@ func (s *StreamReader) readTable() error {
 	switch {
 	case needed > int64(h.MaxTableEntries):
 		return s.errAt("header", "max table entries", at, ErrBAT)
-	case needed > maxStreamEntries:
+	case needed > maxEntries:
 		return s.errAt("header", "max table entries", at, ErrUnsupported)
 	case h.TableOffset > math.MaxInt64/2 || int64(h.TableOffset) < s.pos || h.TableOffset%sectorSize != 0:
 		return s.errAt("header", "table offset", at, ErrBAT)
@@ -119,7 +118,7 @@ func (s *StreamReader) readTable() error {
 		}
 	}
 	whole := int64(len(s.bits)) + s.blockSize
-	for _, fault := range table.check(whole, math.MaxInt64, []region{{0, end}}) {
+	for fault := range table.faults(whole, math.MaxInt64, []region{{0, end}}) {
 		return s.errAt("BAT", "entry", start+4*int64(fault.index), fault.err)
 	}
 	return s.skipTo(end, "BAT")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -29,14 +30,15 @@ func (r result) right() bool {
 	return r.want != "" && r.kept == r.want && (r.restored == "" || r.restored == r.want)
 }
 
-// digestFile returns the SHA-256 of a disk that is a raw file.
-func digestFile(path string) (string, error) {
+// digestFile returns the SHA-256 of the first size bytes of a disk that is a raw
+// file: storage may have rounded a new disk up.
+func digestFile(ctx context.Context, path string, size int64) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	return digest(f)
+	return digest(ctx, io.NewSectionReader(f, 0, size))
 }
 
 // digestPoint returns the SHA-256 of a disk as the repository keeps it.
@@ -46,19 +48,29 @@ func digestPoint(ctx context.Context, repository *catalog.Catalog, p *catalog.Po
 		return "", err
 	}
 	defer d.Close()
-	return digest(io.NewSectionReader(d, 0, d.Size()))
+	return digest(ctx, io.NewSectionReader(d, 0, d.Size()))
 }
 
-func digest(r io.Reader) (string, error) {
+func digest(ctx context.Context, r *io.SectionReader) (string, error) {
 	h := sha256.New()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, r, make([]byte, disk.BlockSize)); err != nil {
-		return "", err
+	buf := make([]byte, disk.BlockSize)
+	for {
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		n, err := io.ReadFull(r, buf)
+		h.Write(buf[:n])
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return hex.EncodeToString(h.Sum(nil)), nil
+		case err != nil:
+			return "", err
+		}
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// printTable prints the rows and reports whether all of them are right.
-func printTable(w io.Writer, rows []result) bool {
+// printTable prints the rows; the error is errDiffers unless all of them are right.
+func printTable(w io.Writer, rows []result) error {
 	all := true
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "restore point\tdisk\tguest's disk (sha256)\trepository\trestored VM")
@@ -67,9 +79,12 @@ func printTable(w io.Writer, rows []result) bool {
 		fmt.Fprintln(table, strings.Join([]string{r.point, r.disk, r.want[:min(16, len(r.want))], verdict(r.kept, r.want), verdict(r.restored, r.want)}, "\t"))
 	}
 	if err := table.Flush(); err != nil {
-		return false
+		return err
 	}
-	return all
+	if !all {
+		return errDiffers
+	}
+	return nil
 }
 
 func verdict(got, want string) string {

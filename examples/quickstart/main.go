@@ -36,7 +36,7 @@ func main() {
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), usage)
 		flag.PrintDefaults()
-		fmt.Fprint(flag.CommandLine.Output(), "\nExit codes: 0 all disks are the same, 1 one differs, 2 the arguments are wrong, 3 something failed.\n")
+		fmt.Fprint(flag.CommandLine.Output(), "\nExit codes: 0 all disks are the same, 1 one differs, 2 the arguments are wrong, 3 something failed. (\"go run\" turns each but 0 into 1.)\n")
 	}
 	flag.Parse()
 	if flag.NArg() > 0 || *size < 64 || *size > 1<<20 {
@@ -44,8 +44,8 @@ func main() {
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err := run(ctx, *dir, *size<<20)
-	stop()
 	if err == nil {
 		return
 	}
@@ -77,8 +77,8 @@ func run(ctx context.Context, dir string, size int64) (err error) {
 		return err
 	}
 	fmt.Println()
-	if !printTable(os.Stdout, rows) {
-		return errDiffers
+	if err := printTable(os.Stdout, rows); err != nil {
+		return err
 	}
 	fmt.Printf("\nEvery disk is what the guest's disk held; %s.\n", where)
 	return nil

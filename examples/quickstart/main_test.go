@@ -26,7 +26,7 @@ func build(t *testing.T) string {
 func TestEveryDiskIsTheSame(t *testing.T) {
 	program := build(t)
 	dir := filepath.Join(t.TempDir(), "repository")
-	out, err := exec.CommandContext(t.Context(), program, "-dir", dir, "-size", "64").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), program, "-dir", dir, "-size", "65").CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.Contains(t, string(out), "Every disk is what the guest's disk held; the repository is in "+dir)
 	require.NotContains(t, string(out), "DIFFERS")
@@ -74,10 +74,10 @@ func TestRestoredFilesystemIsClean(t *testing.T) {
 
 func TestWrongDiskIsSaid(t *testing.T) {
 	var out bytes.Buffer
-	require.True(t, printTable(&out, []result{{want: "aa", kept: "aa"}, {want: "aa", kept: "aa", restored: "aa"}}))
-	require.False(t, printTable(&out, []result{{want: "aa", kept: "aa"}, {want: "aa", kept: "aa", restored: "bb"}}))
+	require.NoError(t, printTable(&out, []result{{want: "aa", kept: "aa"}, {want: "aa", kept: "aa", restored: "aa"}}))
+	require.ErrorIs(t, printTable(&out, []result{{want: "aa", kept: "aa"}, {want: "aa", kept: "aa", restored: "bb"}}), errDiffers)
 	require.Contains(t, out.String(), "DIFFERS")
-	require.False(t, printTable(&out, []result{{}}), "a point of which nothing is known")
+	require.ErrorIs(t, printTable(&out, []result{{}}), errDiffers, "a point of which nothing is known")
 }
 
 // The first example of the README is the code that the quickstart runs.

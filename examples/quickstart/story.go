@@ -91,7 +91,7 @@ func (s *story) backUpGeneration(ctx context.Context, n int) error {
 	}
 	held := digests{}
 	for _, d := range s.vm.Disks {
-		sum, err := digestFile(d.Path)
+		sum, err := digestFile(ctx, d.Path, d.Size)
 		if err != nil {
 			return err
 		}
@@ -131,7 +131,7 @@ func (s *story) compare(ctx context.Context) ([]result, error) {
 				return nil, err
 			}
 			if r := restored[p.ID]; r != nil {
-				if row.restored, err = s.digestRestored(r.Disks[d.VDI]); err != nil {
+				if row.restored, err = s.digestRestored(ctx, r.Disks[d.VDI], d.Size); err != nil {
 					return nil, err
 				}
 			}
@@ -154,12 +154,12 @@ func (s *story) restoring(p restore.Progress) { s.out.Move("disk "+p.Disk, p.Don
 // date is the name of a point: when its snapshot was taken, in UTC.
 func date(p *catalog.Point) string { return catalog.FormatDate(p.Time()) }
 
-func (s *story) digestRestored(vdi string) (string, error) {
+func (s *story) digestRestored(ctx context.Context, vdi string, size int64) (string, error) {
 	path, err := s.server.VDIPath(vdi)
 	if err != nil {
 		return "", err
 	}
-	return digestFile(path)
+	return digestFile(ctx, path, size)
 }
 
 func (s *story) close() error {

@@ -17,9 +17,8 @@ const maxJSON = 64 << 20
 
 // Options configures a [Catalog]. The zero value, and nil, are fine.
 type Options struct {
-	Logger   *slog.Logger     // nil: nothing is logged
-	Now      func() time.Time // nil: time.Now
-	LockWait time.Duration    // how long LockVM waits for a lock that somebody holds; 0: not at all
+	Logger   *slog.Logger  // nil: nothing is logged
+	LockWait time.Duration // how long LockVM waits for a lock that somebody holds; see remote.LockOptions
 }
 
 // Catalog is the tree of VM backups on a [remote.Filesystem], as Xen Orchestra
@@ -28,7 +27,6 @@ type Options struct {
 type Catalog struct {
 	fsys     remote.Filesystem
 	log      *slog.Logger
-	now      func() time.Time
 	lockWait time.Duration
 }
 
@@ -39,12 +37,9 @@ func Open(ctx context.Context, fsys remote.Filesystem, opts *Options) (*Catalog,
 	if opts == nil {
 		opts = &Options{}
 	}
-	c := &Catalog{fsys: fsys, log: opts.Logger, now: opts.Now, lockWait: opts.LockWait}
+	c := &Catalog{fsys: fsys, log: opts.Logger, lockWait: opts.LockWait}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
-	}
-	if c.now == nil {
-		c.now = time.Now
 	}
 	if err := refuseEncrypted(ctx, fsys); err != nil {
 		return nil, err

@@ -54,7 +54,7 @@
 //     ".<name>.<token>.tmp".
 //   - What cannot be read is unknown, neither valid nor garbage. Nothing is
 //     deleted because of something unknown. A JSON that does not parse is
-//     reported ([PointError]), and stops deletion and merging in its VM.
+//     reported ([PointError]), and stops expiry, deletion and merging in its VM.
 //   - A merge is journaled in Xen Orchestra's own format and can be resumed by
 //     either. Each restore point is readable at each instant of it.
 //   - Paths in metadata and disks are not trusted: none leaves the directory of

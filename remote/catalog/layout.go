@@ -31,13 +31,14 @@ func ParseDate(s string) (time.Time, error) {
 	return t, nil
 }
 
-// leadingDate returns the date that the file name starts with.
+// leadingDate returns the date that the file name starts with; not one of the
+// last year that names can have, after which there is none.
 func leadingDate(name string) (time.Time, bool) {
 	if len(name) < len(dateLayout) {
 		return time.Time{}, false
 	}
 	t, err := ParseDate(name[:len(dateLayout)])
-	return t, err == nil
+	return t, err == nil && t.Year() < 9999
 }
 
 // vmDir returns the directory of a VM. Nothing says that its name is a uuid,

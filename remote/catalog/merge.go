@@ -33,11 +33,11 @@ func (m *merger) run(ctx context.Context) error {
 	if err := m.readDirs(ctx); err != nil {
 		return err
 	}
-	if err := m.removeTemps(ctx); err != nil {
-		return err
-	}
 	if m.blocked {
 		return nil
+	}
+	if err := m.removeTemps(ctx); err != nil {
+		return err
 	}
 	// That a JSON is gone must be durable before its disks are touched: whoever
 	// removed it may have been killed before that.
@@ -142,10 +142,11 @@ func (m *merger) removeTemps(ctx context.Context) error {
 }
 
 func (m *merger) removeTemp(ctx context.Context, dir, name string) error {
-	if !remote.IsTemp(name) {
+	full := path.Join(dir, name)
+	if !remote.IsTemp(name) || m.refs[full] {
 		return nil
 	}
-	return m.remove(ctx, path.Join(dir, name))
+	return m.remove(ctx, full)
 }
 
 func (m *merger) remove(ctx context.Context, name string) error {

@@ -41,6 +41,7 @@ var (
 	errTwoChildren   = errors.New("two disks that are needed depend on it")
 	errStateMismatch = errors.New("a merge state contradicts the points")
 	errMissing       = errors.New("a point refers to it, but it is not there")
+	errNotPlain      = errors.New("not a plain file or directory where a disk should be")
 )
 
 // readDirs lists all directories with disks: those where disks belong, and
@@ -58,6 +59,11 @@ func (m *merger) readDirs(ctx context.Context) error {
 		dirs[path.Dir(name)] = true
 	}
 	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
+		if err := m.checkPlace(ctx, dir, below); err != nil {
+			m.unknown(dir, err)
+			m.blocked = true
+			continue
+		}
 		d, err := m.readDir(ctx, dir)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -76,6 +82,23 @@ func (m *merger) readDirs(ctx context.Context) error {
 	return nil
 }
 
+// checkPlace refuses a directory that points refer to and that is not one of
+// those where disks belong: behind a symbolic link there may be the disks of
+// others.
+func (m *merger) checkPlace(ctx context.Context, dir string, below []string) error {
+	if slices.Contains(below, dir) {
+		return nil
+	}
+	_, err := m.s.fsys.Stat(ctx, dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // its points are incomplete, and nothing is there to be touched
+	case err != nil:
+		return err
+	}
+	return errNotPlain
+}
+
 func (m *merger) readDir(ctx context.Context, dir string) (*vdiDir, error) {
 	entries, err := m.s.fsys.ReadDir(ctx, dir)
 	if errors.Is(err, fs.ErrNotExist) { // proven: what points miss there is found when disks are opened
@@ -92,6 +115,9 @@ func (m *merger) readDir(ctx context.Context, dir string) (*vdiDir, error) {
 		case isDiskName(name) && (e.IsDir() || isAliasName(name)), name == "data" && e.IsDir():
 			return nil, ErrUnsupportedFlavour
 		case e.IsDir():
+		case isDiskName(name) && !e.Type().IsRegular():
+			m.blocked = true // a link may lead to any other disk
+			return nil, fmt.Errorf("%s: %w", name, errNotPlain)
 		case isDiskName(name):
 			d.names = append(d.names, name)
 		case remote.IsTemp(name):
@@ -187,6 +213,7 @@ func (m *merger) openDisks(ctx context.Context, d *vdiDir) error {
 	for full := range m.refs {
 		if path.Dir(full) == d.path && !slices.Contains(d.names, path.Base(full)) {
 			m.left(full, errMissing)
+			d.leave = true // what it stands on may be here
 		}
 	}
 	if !d.leave {
@@ -205,6 +232,7 @@ func (m *merger) link(d *vdiDir) {
 		switch {
 		case errors.Is(err, errParentMissing):
 			n.orphan = true
+			d.leave = true
 			m.left(path.Join(d.path, name), err)
 		case err != nil:
 			m.condemn(d, path.Join(d.path, name), err)
@@ -232,6 +260,7 @@ func (m *merger) findParent(d *vdiDir, n *diskNode) error {
 			return err
 		}
 		if path.Dir(full) != d.path {
+			m.blocked = true // its parent is another directory's to delete
 			return fmt.Errorf("parent %q: %w", candidate, ErrOutside)
 		}
 		parent, ok := d.disks[path.Base(full)]

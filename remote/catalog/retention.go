@@ -65,7 +65,8 @@ func comparePoints(a, b *Point) int {
 // removes disks that nothing refers to any more. Of a full point the archive
 // and its checksum go too, once the removal of the JSON is durable.
 //
-// Points that cannot be read are not counted and not deleted. One that the
+// As long as some point of the VM cannot be read, nothing is deleted, and the
+// error is a [*PointError]: that point may be one that counts. A point that the
 // storage protects (fs.ErrPermission) is passed over with a warning. Any other
 // error ends it.
 func (s *Session) Expire(ctx context.Context, r Retention) ([]*Point, error) {
@@ -77,10 +78,6 @@ func (s *Session) Expire(ctx context.Context, r Retention) ([]*Point, error) {
 	}
 	var points []*Point
 	for p, err := range s.c.Points(ctx, s.vm) {
-		if _, unreadable := errors.AsType[*PointError](err); unreadable {
-			s.c.log.WarnContext(ctx, "unreadable point not counted", "vm", s.vm, "error", err)
-			continue
-		}
 		if err != nil {
 			return nil, err
 		}

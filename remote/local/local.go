@@ -94,7 +94,7 @@ func (f *FS) ReadDir(ctx context.Context, name string) ([]fs.DirEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := f.root.Open(local)
+	d, err := f.root.OpenFile(local, os.O_RDONLY|nonblock, 0)
 	if err != nil {
 		return nil, remote.PathError("readdir", name, err)
 	}
@@ -116,7 +116,7 @@ func (f *FS) OpenFile(ctx context.Context, name string, flag int) (remote.File, 
 	if err != nil {
 		return nil, err
 	}
-	file, err := f.root.OpenFile(local, flag, 0o666)
+	file, err := f.root.OpenFile(local, flag|nonblock, 0o666)
 	if err != nil {
 		return nil, remote.PathError("open", name, err)
 	}
