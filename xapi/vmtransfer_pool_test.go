@@ -114,6 +114,15 @@ func TestPoolVMExportFaultsAreTyped(t *testing.T) {
 	}
 }
 
+func TestPoolVMExportOfARunningVMIsRefused(t *testing.T) {
+	t.Parallel()
+	p, c := newPool(t, pattern(1<<20))
+	require.NoError(t, c.CallAsync(t.Context(), "VM.start", nil, vmOf(p), false, false))
+	_, err := exported(t, c, vmOf(p), xapi.CompressNone)
+	require.ErrorIs(t, err, xapi.ErrVMBadPowerState)
+	require.Empty(t, p.Leaks())
+}
+
 func TestPoolKeepsNothingOfABrokenImport(t *testing.T) {
 	t.Parallel()
 	p, c := newPool(t, pattern(24<<20))
@@ -144,11 +153,11 @@ func TestPoolMetadataAndDatabaseAreRead(t *testing.T) {
 	require.NoError(t, err)
 	r, err := xva.NewReader(d, nil)
 	require.NoError(t, err)
-	names := ""
+	var names []string
 	for vm := range r.OVA().OfClass("VM") {
-		names += vm.Text("name_label")
+		names = append(names, vm.Text("name_label"))
 	}
-	require.Equal(t, "web", names)
+	require.Equal(t, []string{"web"}, names)
 	require.NoError(t, d.Finish(t.Context()))
 
 	d, err = c.DumpDatabase(t.Context(), nil)

@@ -80,7 +80,7 @@ func NewReader(r io.Reader, opts *ReaderOptions) (*Reader, error) {
 	if opts != nil {
 		rd.opts = *opts
 	}
-	in, kind, release, err := decompress(bufio.NewReaderSize(rd.src, 64<<10))
+	in, kind, release, err := decompress(bufio.NewReaderSize(rd.src, 16<<10))
 	if err != nil {
 		return nil, rd.fail(rd.src.classify(err))
 	}
