@@ -112,8 +112,18 @@ func (c *Client) roundTrip(via http.RoundTripper, req *http.Request) (*http.Resp
 	case asked.Load() && !connected.Load(), errors.As(err, &dial) && dial.Op == "dial":
 		return nil, hostError(req.URL.Host, ErrUnreachable, c.secrets.wrap(err))
 	default:
-		return nil, hostError(req.URL.Host, ErrConnectionLost, c.secrets.wrap(err))
+		return nil, hostError(req.URL.Host, ErrConnectionLost, c.unquoted(err))
 	}
+}
+
+// unquoted keeps the errors of the network, and of a caller's own Transport. Others are net/http's about bytes that are not HTTP, and
+// quote them in pieces, in which a secret may not be found.
+func (c *Client) unquoted(err error) error {
+	var network net.Error
+	if len(c.owned) == 0 || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, ErrClosed) {
+		return c.secrets.wrap(err)
+	}
+	return &redactedError{text: "connection broken, or the answer is not HTTP", inner: err}
 }
 
 // statusError is an answer that is not the API's.

@@ -66,12 +66,44 @@ func (r *redactor) spellings() []string {
 	return slices.Compact(all)
 }
 
-// redact replaces every spelling of every secret.
+// redact replaces every spelling of every secret; also what is left of one whose end was cut off, if that is half of it,
+// or minCutSecret bytes.
 func (r *redactor) redact(text string) string {
-	for _, spelling := range r.spellings() {
+	spellings := r.spellings()
+	for _, spelling := range spellings {
 		text = strings.ReplaceAll(text, spelling, redacted)
 	}
+	for _, spelling := range spellings {
+		if len(spelling) >= minCutSecret {
+			text = redactBeginnings(text, spelling)
+		}
+	}
 	return text
+}
+
+// minCutSecret is the length of the shortest secret that is looked for in parts.
+const minCutSecret = 16
+
+func redactBeginnings(text, secret string) string {
+	half := secret[:min(len(secret)/2, minCutSecret)]
+	if !strings.Contains(text, half) {
+		return text
+	}
+	var out strings.Builder
+	for {
+		before, after, found := strings.Cut(text, half)
+		out.WriteString(before)
+		if !found {
+			return out.String()
+		}
+		rest := secret[len(half):]
+		n := 0
+		for n < len(rest) && n < len(after) && rest[n] == after[n] {
+			n++
+		}
+		out.WriteString(redacted)
+		text = after[n:]
+	}
 }
 
 func jsonSpelling(text string, escapeHTML bool) string {

@@ -123,7 +123,7 @@ func (c *Client) logIn(ctx context.Context, host *url.URL) (*login, error) {
 		}
 		next, err := masterURL(host, refused.Params[0])
 		if err != nil {
-			return nil, fmt.Errorf("log in to %s: %w", host.Host, err)
+			return nil, fmt.Errorf("log in to %s: %w", host.Host, c.secrets.wrap(err))
 		}
 		c.log.InfoContext(ctx, "following to the master", "slave", host.Host, "master", next.Host)
 		host = next

@@ -123,7 +123,7 @@ func (t *transfer) redirect(ctx context.Context, from *url.URL, resp *http.Respo
 		return nil, fmt.Errorf("redirect from %s: %w", from.Host, err)
 	}
 	if !known {
-		return nil, hostError(from.Host, ErrProtocol, fmt.Errorf("redirect to %.80q, which is not a host of the pool", to.Host))
+		return nil, hostError(from.Host, ErrProtocol, t.client.secrets.wrap(fmt.Errorf("redirect to %.80q, which is not a host of the pool", to.Host)))
 	}
 	return to, nil
 }

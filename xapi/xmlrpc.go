@@ -142,12 +142,8 @@ func responseValue(text []byte) (any, error) {
 	if !ok {
 		return nil, errors.New("not a methodResponse")
 	}
-	if fault, ok := inside(body, "fault"); ok { // the API never sends one
-		value, err := xmlvalue.Decode(fault)
-		if err != nil {
-			return nil, err
-		}
-		return nil, fmt.Errorf("fault: %.200v", value)
+	if _, ok := inside(body, "fault"); ok { // the API never sends one
+		return nil, errors.New("a fault, as other servers send it")
 	}
 	if body, ok = inside(body, "params"); !ok {
 		return nil, errors.New("methodResponse without params")
