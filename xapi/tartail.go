@@ -6,8 +6,8 @@ import (
 	"io"
 )
 
-// ErrLengthRequired: a compressed archive can be imported only when its length is known, because its end cannot be told to a host in
-// another way.
+// ErrLengthRequired says that a compressed archive can be imported only when its length is known, because its end cannot be told to a
+// host in another way.
 var ErrLengthRequired = errors.New("length of a compressed archive must be given")
 
 // errHalfArchive is what is wrong with an archive whose source ended without error.

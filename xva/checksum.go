@@ -12,9 +12,9 @@ import (
 type Checksum uint8
 
 const (
-	// SHA1: a member <chunk>.checksum of 40 lower-case hex digits.
+	// SHA1 is a member <chunk>.checksum of 40 lower-case hex digits.
 	SHA1 Checksum = iota
-	// XXHash: a member <chunk>.xxhash of 16 upper-case hex digits, XXH64 with seed 0. Pools of the XCP-ng 8.2 generation, and
+	// XXHash is a member <chunk>.xxhash of 16 upper-case hex digits, XXH64 with seed 0. Pools of the XCP-ng 8.2 generation, and
 	// xva-img, do not know it.
 	XXHash
 )
@@ -41,5 +41,5 @@ func (c Checksum) sum(data []byte) string {
 	if c == XXHash {
 		return fmt.Sprintf("%016X", xxhash.Sum64(data))
 	}
-	return fmt.Sprintf("%x", sha1.Sum(data)) //nolint:gosec // the format's choice; it guards against accidents
+	return fmt.Sprintf("%x", sha1.Sum(data)) // the format's choice; it guards against accidents
 }

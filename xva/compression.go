@@ -15,11 +15,11 @@ import (
 type Compression uint8
 
 const (
-	// None: a plain tar.
+	// None is a plain tar.
 	None Compression = iota
-	// Gzip as hosts write it when asked for compression, all of them.
+	// Gzip is as hosts write it when asked for compression, all of them.
 	Gzip
-	// Zstd as newer hosts write it.
+	// Zstd is as newer hosts write it.
 	Zstd
 )
 

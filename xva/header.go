@@ -67,7 +67,7 @@ func sums(b *[blockSize]byte) (unsigned, signed int64) {
 			c = ' '
 		}
 		unsigned += int64(c)
-		signed += int64(int8(c)) //nolint:gosec // that is the point
+		signed += int64(int8(c)) // the sign is the point
 	}
 	return unsigned, signed
 }
@@ -85,7 +85,7 @@ func parseOctal(field []byte) (int64, error) {
 		return 0, nil
 	}
 	n, err := strconv.ParseUint(digits, 8, 63)
-	return int64(n), err //nolint:gosec // 63 bits
+	return int64(n), err
 }
 
 // parseNumber reads octal digits, or GNU's base 256 for what is too large for them.

@@ -316,7 +316,7 @@ func (r *Reader) finish() error {
 		if padding += n; padding > maxPadding {
 			return r.fail(ErrTrailingData)
 		}
-		if err == io.EOF { //nolint:errorlint // a reader's end is io.EOF itself
+		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
