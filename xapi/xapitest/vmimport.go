@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/xenbackup/xenbackup/xva"
 )
@@ -151,12 +152,17 @@ func (t *transfer) readDisks(ctx context.Context, r *xva.Reader, w *archiveDisks
 	return err
 }
 
+// endPatience is how long an import that is complete waits for the end of its
+// archive.
+const endPatience = time.Second
+
 // readEnd takes what has arrived of the end of the archive from the connection:
 // to close it with bytes unread resets it.
 func (t *transfer) readEnd() {
 	length, ok := t.x.length()
 	if rest := length - t.moved; ok && rest <= 2*sectorSize {
-		_, _ = io.CopyN(io.Discard, t.x.body, rest) // the client may have left
+		_ = t.x.conn.SetReadDeadline(time.Now().Add(endPatience)) // a client may keep the end for itself
+		_, _ = io.CopyN(io.Discard, t.x.body, rest)               // or have left
 	}
 }
 
