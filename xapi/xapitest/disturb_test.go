@@ -19,14 +19,8 @@ import (
 // connection ended.
 func ask(t *testing.T, p *xapitest.Pool, method string, params ...string) (string, error) {
 	t.Helper()
-	body := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":%q,"params":[`, method)
-	for i, param := range params {
-		if i > 0 {
-			body += ","
-		}
-		body += fmt.Sprintf("%q", param)
-	}
-	return talk(t, p, fmt.Sprintf("POST /jsonrpc HTTP/1.1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s]}", len(body)+2, body))
+	body := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":%q,"params":["%s"]}`, method, strings.Join(params, `","`))
+	return talk(t, p, fmt.Sprintf("POST /jsonrpc HTTP/1.1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
 }
 
 func TestSessionExpiresEveryFewCalls(t *testing.T) {

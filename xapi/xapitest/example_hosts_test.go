@@ -17,7 +17,6 @@ func ExamplePool_SetMaster() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer func() { _ = pool.Close() }()
 	if err := pool.SetMaster("beta"); err != nil {
 		log.Fatal(err)
 	}
@@ -27,15 +26,16 @@ func ExamplePool_SetMaster() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer func() { _ = client.Close() }()
 	for _, host := range pool.Hosts() {
 		fmt.Println(host.Name, host.URL, host.Master)
 	}
 	fmt.Println("logged in by way of", former.Name)
+	fmt.Println(client.Close(), pool.Close())
 	// Output:
 	// alpha https://pool.invalid false
 	// beta https://127.0.0.2 true
 	// logged in by way of alpha
+	// <nil> <nil>
 }
 
 // Faults may strike in a rhythm, and what is left behind fails Close unless it is

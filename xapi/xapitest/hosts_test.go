@@ -76,6 +76,7 @@ func TestSlavesListenOnAddressesOfTheirOwn(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "127.0.0.2:"+one.Port(), two.Host, "a client that follows HOST_IS_SLAVE keeps the port")
 	resp := get(t, two.String()+"/nothing")
+	require.NoError(t, resp.Body.Close())
 	require.Equal(t, http.StatusNotFound, resp.StatusCode)
 }
 

@@ -16,9 +16,11 @@ func estate() xapitest.Inventory {
 		SRs:      []xapitest.SR{{Name: "shared", Type: "nfs", Shared: true}, {Name: "isos", Type: "iso", Hosts: []string{"two"}}},
 		Networks: []xapitest.Network{{Name: "management"}, {Name: "guests", VLAN: 42}},
 		VMs: []xapitest.VM{
-			{Name: "running", PowerState: "Running", Host: "two", Disks: disk, VIFs: []xapitest.VIF{{Network: "guests"}}, VTPM: "c2VjcmV0",
+			{
+				Name: "running", PowerState: "Running", Host: "two", Disks: disk, VIFs: []xapitest.VIF{{Network: "guests"}}, VTPM: "c2VjcmV0",
 				Guest:     &xapitest.Guest{OS: "Debian GNU/Linux 12", Drivers: "8.4.0", Addresses: map[string]string{"0/ip": "192.0.2.7"}},
-				Snapshots: []string{"monday", "tuesday"}},
+				Snapshots: []string{"monday", "tuesday"},
+			},
 			{Name: "paused", PowerState: "Paused", Disks: disk},
 			{Name: "suspended", PowerState: "Suspended", Memory: 16 * mib, Disks: disk},
 			{Name: "halted", Disks: disk, BlockedOperations: map[string]string{"migrate_send": "no", "start": "never"}},

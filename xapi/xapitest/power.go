@@ -62,14 +62,6 @@ func (p *Pool) changePower(ctx context.Context, c *call, operation, to string, f
 	})
 }
 
-// enter puts a VM of an inventory into its first power state.
-func (p *Pool) enter(ref, state string) error {
-	if state == "" {
-		state = "Halted"
-	}
-	return p.db.update(func(tx tx) error { return tx.enter(ref, state, p.masterRef()) })
-}
-
 // enter changes the power state and, with it, whether the disks and interfaces
 // are attached. A disk that cannot be attached leaves all as it was.
 func (t tx) enter(ref, state, host string) error {
