@@ -39,8 +39,38 @@ func newChainFiles(fsys remote.Filesystem, root string) *chainFiles {
 	return &chainFiles{fsys: fsys, root: root, merges: map[string][]pendingMerge{}}
 }
 
-// openChain opens the disk name and all its parents.
-func (o *chainFiles) openChain(ctx context.Context, name string) (*vhd.Chain, error) {
+// openChain opens the disk name and all its parents. A merge may rename and
+// remove files while it does: a chain that does not fit together is looked at
+// twice more before that is believed.
+func (o *chainFiles) openChain(ctx context.Context, name string) (chain *vhd.Chain, err error) {
+	for range 3 {
+		chain, err = o.openOnce(ctx, name)
+		if err == nil || !mayBeMoving(err) {
+			return chain, err
+		}
+		if err := o.close(); err != nil {
+			return nil, err
+		}
+		clear(o.merges)
+		o.preferOldest = false
+	}
+	return nil, err
+}
+
+// mayBeMoving tells whether the error of a chain may come from a merge that goes
+// on at the moment.
+func mayBeMoving(err error) bool {
+	for _, moving := range []error{
+		fs.ErrNotExist, vhd.ErrParentNotFound, vhd.ErrParentMismatch, vhd.ErrCycle, vhd.ErrTruncated, vhd.ErrInconsistent, vhd.ErrBAT,
+	} {
+		if errors.Is(err, moving) {
+			return true
+		}
+	}
+	return false
+}
+
+func (o *chainFiles) openOnce(ctx context.Context, name string) (*vhd.Chain, error) {
 	chain, err := o.tryChain(ctx, name)
 	if !errors.Is(err, vhd.ErrParentNotFound) || !o.cleaning() {
 		return chain, err
@@ -191,7 +221,8 @@ func (o *chainFiles) nameOf(img *vhd.Image) string {
 }
 
 // pending returns the merges that a directory has state files of. A state that
-// cannot be read says nothing; the disks are then opened as they are.
+// was torn, since Xen Orchestra does not write it atomically, says only which
+// disk the blocks go to.
 func (o *chainFiles) pending(ctx context.Context, dir string) ([]pendingMerge, error) {
 	if merges, ok := o.merges[dir]; ok {
 		return merges, nil
@@ -207,6 +238,9 @@ func (o *chainFiles) pending(ctx context.Context, dir string) ([]pendingMerge, e
 			continue
 		}
 		m, err := readMerge(ctx, o.fsys, dir, oldest)
+		if errors.Is(err, vhd.ErrMergeState) {
+			m, err = pendingMerge{oldest: path.Join(dir, oldest), state: &vhd.MergeState{}}, nil
+		}
 		if err == nil {
 			merges = append(merges, m)
 		} else if !errors.Is(err, fs.ErrNotExist) && isUnknown(err) {

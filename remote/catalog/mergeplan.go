@@ -7,10 +7,14 @@ import (
 	"slices"
 
 	"github.com/xenbackup/xenbackup/remote"
+	"github.com/xenbackup/xenbackup/vhd"
 )
 
 // tidy removes what is garbage in d and merges what is not referred to.
 func (m *merger) tidy(ctx context.Context, d *vdiDir) error {
+	if len(d.torn) > 0 {
+		return m.mergeAnew(ctx, d)
+	}
 	for _, n := range garbage(d) {
 		if err := m.remove(ctx, path.Join(d.path, n.name)); err != nil {
 			return err
@@ -25,6 +29,24 @@ func (m *merger) tidy(ctx context.Context, d *vdiDir) error {
 		if err := m.merge(ctx, d, chain, false); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// mergeAnew makes the merges whose state was torn, as the points and the disks
+// say that they must have been. All else in d waits for the next time.
+func (m *merger) mergeAnew(ctx context.Context, d *vdiDir) error {
+	for _, chain := range m.chains(d) {
+		if !slices.Contains(d.torn, chain[0]) {
+			continue
+		}
+		if err := m.merge(ctx, d, chain, true); err != nil {
+			return err
+		}
+		d.torn = slices.DeleteFunc(d.torn, func(name string) bool { return name == chain[0] })
+	}
+	for _, name := range d.torn {
+		m.unknown(path.Join(d.path, name), vhd.ErrMergeState)
 	}
 	return nil
 }

@@ -19,7 +19,8 @@ type vdiDir struct {
 	names   []string // of the disks, sorted
 	pending []string // disks that have a merge state
 	temps   []string
-	leave   bool // do not touch
+	torn    []string // disks whose merge state was torn: the merge begins anew
+	leave   bool     // do not touch
 	disks   map[string]*diskNode
 }
 
@@ -146,6 +147,10 @@ func (m *merger) resume(ctx context.Context, d *vdiDir) error {
 	}
 	for _, oldest := range d.pending {
 		state, err := readMerge(ctx, m.s.fsys, d.path, oldest)
+		if errors.Is(err, vhd.ErrMergeState) && !m.refs[path.Join(d.path, oldest)] {
+			d.torn = append(d.torn, oldest)
+			continue
+		}
 		if err == nil {
 			err = m.judge(d, oldest, &state)
 		}
@@ -195,7 +200,11 @@ func (m *merger) openDisks(ctx context.Context, d *vdiDir) error {
 	d.disks = make(map[string]*diskNode, len(d.names))
 	for _, name := range d.names {
 		full := path.Join(d.path, name)
-		f, err := openDiskFile(ctx, m.s.fsys, full, vhd.Strict)
+		mode := vhd.Strict
+		if slices.Contains(d.torn, name) {
+			mode = vhd.Recover // the merge has written over its end
+		}
+		f, err := openDiskFile(ctx, m.s.fsys, full, mode)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

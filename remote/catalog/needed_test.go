@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
@@ -176,4 +177,32 @@ func TestReaderOfAPointThatExpiresIsTold(t *testing.T) {
 	require.NoError(t, err)
 	require.ErrorIs(t, oldest.Confirm(t.Context()), catalog.ErrExpired)
 	require.NoError(t, newest.Confirm(t.Context()), "a merge into its chain is no harm")
+}
+
+// Xen Orchestra writes its state over itself: a power cut leaves a part of it, and
+// by then it has written over the end of the oldest disk.
+func TestMergeWhoseStateWasTornIsMadeAnew(t *testing.T) {
+	m, fsys, dir := backups(t, 4)
+	c := openCatalog(t, fsys)
+	require.NoError(t, lockAndDelete(t, c, pointName(1)))
+	oldest := filepath.Join(dir, diskName(0, 1))
+	info, err := os.Stat(oldest)
+	require.NoError(t, err)
+	f, err := os.OpenFile(oldest, os.O_RDWR, 0)
+	require.NoError(t, err)
+	_, err = f.WriteAt(bytes.Repeat([]byte{1}, 4096), info.Size()-512)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	state := filepath.Join(filepath.Dir(oldest), "."+filepath.Base(oldest)+".merge.json")
+	require.NoError(t, os.WriteFile(state, []byte(`{"child":{"uuid":"5f3c`), 0o600))
+
+	_, err = m.check(t.Context(), fsys)
+	require.NoError(t, err, "readable before it is repaired")
+	report := mergeAll(t, c, testVM)
+	require.Empty(t, report.Unknown)
+	require.NotEmpty(t, report.Merged)
+	require.NoFileExists(t, state)
+	require.NoFileExists(t, oldest)
+	_, err = m.check(t.Context(), fsys)
+	require.NoError(t, err)
 }
