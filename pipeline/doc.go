@@ -41,6 +41,11 @@
 // be plugged in. How many VMs of a job are backed up at a time is the job's own
 // setting.
 //
+// One Runner keeps two jobs off the same VM. Two processes do so only if they
+// write to the same repository, by its lock: do not let two processes back up one
+// VM to different repositories at the same time, for each takes the other's
+// temporary snapshot and migration block for leavings.
+//
 // # The pool's memory
 //
 // What a job knows of the pool's side is in other_config of snapshots and their
