@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,15 +15,41 @@ import (
 	"github.com/xenbackup/xenbackup/xapi/nbd"
 )
 
-// script is a peer that says what it has to say, whatever it hears, and hangs up.
+// script is a peer that says what it has to say, whatever it hears, and hangs
+// up. What comes after the greeting waits for the first request.
 type script struct {
 	net.Conn
-	in io.Reader
+	greeting, rest io.Reader
+	asked          chan struct{}
+	once           sync.Once
 }
 
-func (s *script) Read(p []byte) (int, error)       { return s.in.Read(p) }
-func (s *script) Write(p []byte) (int, error)      { return len(p), nil }
-func (s *script) Close() error                     { return nil }
+func newScript(answers []byte) *script {
+	s := &script{greeting: bytes.NewReader(answers), rest: bytes.NewReader(nil), asked: make(chan struct{})}
+	if rest, ok := bytes.CutPrefix(answers, structured()); ok {
+		s.greeting, s.rest = bytes.NewReader(structured()), bytes.NewReader(rest)
+		return s
+	}
+	_ = s.Close() // there is nothing to wait with
+	return s
+}
+
+func (s *script) Read(p []byte) (int, error) {
+	if n, err := s.greeting.Read(p); err == nil {
+		return n, nil
+	}
+	<-s.asked
+	return s.rest.Read(p)
+}
+
+func (s *script) Write(p []byte) (int, error) {
+	if bytes.HasPrefix(p, number(0x25609513, 4)) {
+		_ = s.Close()
+	}
+	return len(p), nil
+}
+
+func (s *script) Close() error                     { s.once.Do(func() { close(s.asked) }); return nil }
 func (s *script) SetDeadline(time.Time) error      { return nil }
 func (s *script) SetReadDeadline(time.Time) error  { return nil }
 func (s *script) SetWriteDeadline(time.Time) error { return nil }
@@ -56,7 +83,7 @@ func chunk(flags, kind, cookie uint64, data []byte) []byte {
 // play opens a disk of a peer and reads 4 KiB of it.
 func play(t testing.TB, answers []byte) (err error) {
 	t.Helper()
-	c, err := nbd.NewClient(t.Context(), &script{in: bytes.NewReader(answers)}, "disk", nil)
+	c, err := nbd.NewClient(t.Context(), newScript(answers), "disk", nil)
 	if err != nil {
 		return err
 	}
@@ -154,6 +181,6 @@ func FuzzServer(f *testing.F) {
 	}, nil))
 	m := newMemory(mib)
 	f.Fuzz(func(t *testing.T, questions []byte) {
-		_ = server(m).Serve(t.Context(), &script{in: bytes.NewReader(questions)})
+		_ = server(m).Serve(t.Context(), newScript(questions))
 	})
 }

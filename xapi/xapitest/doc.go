@@ -68,9 +68,9 @@
 //	              for 65 minutes, pending ones without work for a day
 //	events        event.from with tokens, classes and single objects, event.inject; event.register, next and
 //	              unregister with EVENTS_LOST; delay and heartbeat by option; a restart takes tokens back
-//	VMs           create, destroy, clone, snapshot with ignore_vdis, start, stop, pause, reboot; power
-//	              states, blocked_operations, templates; VBD plug and unplug, VIFs, VTPMs with contents
-//	disks         create (rounded up to 2 MiB), destroy, clone, snapshot, resize; VDI_IN_USE by what is
+//	VMs           create, destroy, clone, copy, snapshot with ignore_vdis, checkpoint, revert, start, stop,
+//	              pause, suspend and resume with the memory in a disk, reboot; allowed_operations, power states, blocked_operations, templates; VBD plug and unplug, VIFs, VTPMs with contents
+//	disks         create (rounded up to 2 MiB), destroy, clone, copy, snapshot, resize; VDI_IN_USE by what is
 //	              attached; transfers attach to the control domain for all to see
 //	exports       /export_raw_vdi as vhd-tool writes it, full and with base, and raw: the body ends with the
 //	              connection, errors are a second answer in the body, the task ends after the body
@@ -79,6 +79,12 @@
 //	archives      /export and /import of machines as XVA: plain, gzip and zstd, preserve_power_state, restore and
 //	              force, TPMs and memory images; HTTP/1.0 without a length out, 200 before the body in, codes
 //	              IMPORT_ERROR_*; /export_metadata, /import_metadata and /pool/xmldbdump
+//	chains        vhd-parent, hidden base copies, 30 VHDs at most (SR_BACKEND_FAILURE_109), coalescing at once
+//	              or when told ([Pool.HoldCoalesce], [Pool.Coalesce]); raw storage takes no VHD, ISO no disk
+//	CBT           enable_cbt, disable_cbt, inherited by snapshots; list_changed_blocks; data_destroy and
+//	              what is refused after it
+//	NBD           VDI.get_nbd_info where a network has a purpose for it; TLS or plain, a session in the export
+//	              name, the disk attached to the control domain while connected, no more options than a host's
 //	space         SR_FULL for repositories with a size, VDI_IO_ERROR when an import does not fit
 //
 // # What is not simulated
