@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,7 +51,7 @@ func TestInventoryShowsThePool(t *testing.T) {
 	after := inv.Snapshot()
 	require.Equal(t, "renamed", after.VMs.Get(ref).NameLabel)
 	require.Equal(t, ref, after.VMs.Get(snapshot).SnapshotOf)
-	require.Equal(t, before.VDIs.Len()+1, after.VDIs.Len())
+	require.True(t, after.VDIs.Get(after.VBDs.Get(after.VMs.Get(snapshot).VBDs[0]).VDI).IsASnapshot)
 	require.Equal(t, "web", before.VMs.Get(ref).NameLabel, "a snapshot never changes")
 	require.Nil(t, before.VMs.Get(snapshot))
 
@@ -103,9 +104,19 @@ func same[T any, P xapi.Record[T]](t *testing.T, c *xapi.Client, table xapi.Tabl
 	}
 }
 
+// newDisklessPool has one VM, web, with two interfaces: it can be cloned as often as one likes.
+func newDisklessPool(t *testing.T) (*xapitest.Pool, *xapi.Client) {
+	t.Helper()
+	p := xapitest.NewPool(t, xapitest.Inventory{VMs: []xapitest.VM{{Name: "web", VIFs: []xapitest.VIF{{}, {}}}}})
+	c, err := xapi.Dial(t.Context(), p.URL(), &xapi.Options{Password: xapi.Secret(p.Password()), PollInterval: 20 * time.Millisecond})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	return p, c
+}
+
 func TestInventoryStaysTrueThroughTrouble(t *testing.T) {
 	t.Parallel()
-	p, c := newPool(t, pattern(4<<20))
+	p, c := newDisklessPool(t)
 	inv := inventory(t, c)
 	random := rand.New(rand.NewPCG(1, 2))
 	web := xapi.Ref[xapi.VM](p.VM("web").Ref)
@@ -123,7 +134,7 @@ func TestInventoryStaysTrueThroughTrouble(t *testing.T) {
 		}
 		for range random.IntN(4) {
 			var vm xapi.Ref[xapi.VM]
-			require.NoError(t, c.Call(t.Context(), "VM.snapshot", &vm, web, fmt.Sprint("s", round)))
+			require.NoError(t, c.Call(t.Context(), "VM.clone", &vm, web, fmt.Sprint("s", round)))
 			made = append(made, vm)
 		}
 		if len(made) > 3 {
@@ -142,15 +153,18 @@ func TestInventoryStaysTrueThroughTrouble(t *testing.T) {
 
 func TestInventorySnapshotsAreConsistentInAFlood(t *testing.T) {
 	t.Parallel()
-	p, c := newPool(t, pattern(1<<20))
+	p, c := newDisklessPool(t)
 	inv := inventory(t, c)
 	web := p.VM("web").Ref
-	flood := make(chan error, 1)
-	go func() {
-		flood <- func() error {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	var flood sync.WaitGroup
+	defer flood.Wait()
+	flood.Go(func() {
+		err := func() error {
 			for i := range 60 {
 				var vm xapi.Ref[xapi.VM]
-				if err := c.Call(t.Context(), "VM.snapshot", &vm, web, "s"); err != nil {
+				if err := c.Call(t.Context(), "VM.clone", &vm, web, "s"); err != nil {
 					return err
 				}
 				for range 10 {
@@ -164,20 +178,22 @@ func TestInventorySnapshotsAreConsistentInAFlood(t *testing.T) {
 			}
 			return c.Call(t.Context(), "VM.set_name_label", nil, web, "done")
 		}()
-	}()
+		if err != nil {
+			cancel(err)
+		}
+	})
 	looks := 0
-	_, err := inv.Await(t.Context(), func(s *xapi.Snapshot) bool {
+	_, err := inv.Await(ctx, func(s *xapi.Snapshot) bool {
 		looks++
 		for ref, vm := range s.VMs.All() {
-			for _, vbd := range vm.VBDs {
-				require.NotNil(t, s.VBDs.Get(vbd))
-				require.Equal(t, ref, s.VBDs.Get(vbd).VM)
+			for _, vif := range vm.VIFs {
+				require.NotNil(t, s.VIFs.Get(vif))
+				require.Equal(t, ref, s.VIFs.Get(vif).VM)
 			}
 		}
 		return s.VMs.Get(xapi.Ref[xapi.VM](web)).NameLabel == "done"
 	})
 	require.NoError(t, err)
-	require.NoError(t, <-flood)
 	require.Greater(t, looks, 1)
 	agrees(t, c, inv.Snapshot())
 }
