@@ -53,6 +53,25 @@
 // Connections are kept and reused; when one turns out to be dead, a getter is repeated, and anything else only if none of it was
 // sent.
 //
-// The wire is JSON-RPC 2.0 over HTTP POST /jsonrpc. Integers are exact over all 64 bits; NaN
-// and the infinities, which JSON cannot say and pools send nevertheless, read as zero.
+// When the master cannot be reached, the hosts that the pool named before are asked where it is now. What the pool refuses for the moment,
+// because it boots, is busy, or does something else with the object, is repeated with growing pauses as [Options].Retry says; never when
+// repeating it could do anything twice.
+//
+// # Trust
+//
+// Nothing is said to a host, no password and no session, before it has proven itself: by a certificate that the system's authorities
+// or Options.ExtraCAs have signed, or by one that Options.Pins names. Hosts come with certificates they have signed themselves;
+// [FetchFingerprint] shows one, to be compared on the host's console and pinned. A pinned certificate that has changed is a
+// [FingerprintError] with both fingerprints. Every host proves itself by its own, also behind HOST_IS_SLAVE and redirects, which are never
+// followed from https to http, nor, with a session, to a host that is none of the pool.
+//
+// Options.TransferNetwork keeps disks and archives to one network of the pool, such as the backup network that Xen Orchestra keeps in
+// the pool's other_config. Options.Metrics counts calls, bytes, retries and waits.
+//
+// # Protocols
+//
+// Calls are JSON-RPC 2.0 or, where a pool does not have that, XML-RPC; [Dial] finds out. Integers are exact over all 64 bits in both, and
+// records are the same: XML-RPC as pools write it has no integers, but it is known which fields are. An integer field of a pool newer
+// than API version 2.23 comes as text over XML-RPC. What it cannot say, such as a control character, is [ErrNotEncodable]. NaN and the
+// infinities, which JSON cannot say and pools send nevertheless, read as zero.
 package xapi
