@@ -81,15 +81,15 @@ func chunk(flags, kind, cookie uint64, data []byte) []byte {
 }
 
 // play opens a disk of a peer and reads 4 KiB of it.
-func play(t testing.TB, answers []byte) (err error) {
-	t.Helper()
-	c, err := nbd.NewClient(t.Context(), newScript(answers), "disk", nil)
+func play(tb testing.TB, answers []byte) (err error) {
+	tb.Helper()
+	c, err := nbd.NewClient(tb.Context(), newScript(answers), "disk", nil)
 	if err != nil {
 		return err
 	}
 	p := make([]byte, 4*kib)
 	_, err = c.ReadAt(p, 0)
-	for _, statusErr := range c.Extents(t.Context(), 0, mib) {
+	for _, statusErr := range c.Extents(tb.Context(), 0, mib) {
 		_ = statusErr
 	}
 	_ = c.Close()

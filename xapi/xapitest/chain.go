@@ -18,9 +18,9 @@ func chained(srType string) bool {
 	return slices.Contains([]string{"ext", "nfs", "smb", "file", "xfs", "lvm", "lvmoiscsi", "lvmohba"}, srType)
 }
 
-// HoldCoalesce(true) stops the storage from coalescing chains by itself, as when
-// it is overloaded: hidden disks stay behind where snapshots were removed, and
-// chains grow. [Pool.Coalesce] and HoldCoalesce(false) make up for it.
+// HoldCoalesce with true stops the storage from coalescing chains by itself, as
+// when it is overloaded: hidden disks stay behind where snapshots were removed,
+// and chains grow. [Pool.Coalesce] makes up for it, and so does false, for good.
 //
 // In a pool that is not held coalescing takes no time: the call that removes a
 // snapshot returns when it is done.
