@@ -112,8 +112,7 @@ func untyped(v any) any {
 func filled[T any](extra string) *T {
 	record := new(T)
 	value := reflect.ValueOf(record).Elem()
-	for i := range value.NumField() {
-		field := value.Field(i)
+	for _, field := range value.Fields() {
 		switch field.Kind() {
 		case reflect.Int64:
 			field.SetInt(1<<53 + 1)
