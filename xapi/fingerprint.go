@@ -20,7 +20,7 @@ const (
 	curlPrefix        = "sha256//" // of a key, in base64
 )
 
-// ErrUntrusted: the peer did not prove to be the host, so nothing was said to it, no password and no session: a certificate that
+// ErrUntrusted is returned when the peer did not prove to be the host, so nothing was said to it, no password and no session: a certificate that
 // is expired, for another name, not signed by a trusted authority, or another than the pinned one, which is a [FingerprintError].
 // It is ErrUnreachable too.
 var ErrUntrusted = fmt.Errorf("%w: not proven to be the host", ErrUnreachable)

@@ -287,8 +287,11 @@ func TestPasswordsMayComeFromASource(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	asked := 0
+	sealed := errors.New("the vault is sealed")
 	source := func(context.Context) (xapi.Secret, error) {
-		asked++
+		if asked++; asked > 2 {
+			return "", sealed
+		}
 		return password, nil
 	}
 	s.handle("pool.get_all", func([]any) (any, []string) { return nil, []string{"INTERNAL_ERROR", "said " + password} })
@@ -301,7 +304,6 @@ func TestPasswordsMayComeFromASource(t *testing.T) {
 	requireNoSecret(t, err)
 	require.Equal(t, 2, asked)
 
-	sealed := errors.New("the vault is sealed")
-	_, err = xapi.Dial(t.Context(), s.URL, &xapi.Options{PasswordSource: func(context.Context) (xapi.Secret, error) { return "", sealed }})
+	_, err = xapi.Dial(t.Context(), s.URL, &xapi.Options{PasswordSource: source})
 	require.ErrorIs(t, err, sealed)
 }

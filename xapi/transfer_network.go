@@ -13,7 +13,7 @@ import (
 // Xen Orchestra keeps it; none if it holds none.
 const PoolBackupNetwork = "xo:backupNetwork"
 
-// ErrNoTransferAddress: a host has no address on Options.TransferNetwork.
+// ErrNoTransferAddress is returned when a host has no address on Options.TransferNetwork.
 var ErrNoTransferAddress = errors.New("no address on the transfer network")
 
 // routes are the addresses of the hosts on the transfer network. They are read once per login.
@@ -150,7 +150,7 @@ func (c *Client) readRoutes(ctx context.Context, at *login) (*routes, error) {
 }
 
 // address is the interface's first address of its primary kind, of the other if it has none of that.
-func (pif *PIF) address() string {
+func (pif PIF) address() string {
 	var v6 string
 	for _, address := range pif.IPv6 {
 		if address, _, _ = strings.Cut(address, "/"); address != "" && v6 == "" {

@@ -2,7 +2,6 @@ package xapi
 
 import (
 	"context"
-	"io"
 	"testing"
 	"time"
 
@@ -21,7 +20,7 @@ func TestUploadsDoNotAllocatePerRead(t *testing.T) {
 	up.dog, up.limit = newWatchdog(time.Minute, end), time.Minute
 	defer up.dog.rest()
 	up.flow()
-	var body io.ReadCloser = up.body()
+	body := up.body()
 	defer func() { _ = body.Close() }()
 	buffer := make([]byte, 32<<10)
 	require.Zero(t, testing.AllocsPerRun(1000, func() { _, _ = body.Read(buffer) }))

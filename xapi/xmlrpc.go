@@ -15,7 +15,7 @@ import (
 	"github.com/xenbackup/xenbackup/internal/xmlvalue"
 )
 
-// ErrNotEncodable: XML-RPC has no way to say a parameter of the call: null, a control character, or a map key or method name with
+// ErrNotEncodable is returned when XML-RPC has no way to say a parameter of the call: null, a control character, or a map key or method name with
 // markup in it, which no server of the API escapes or unescapes. Nothing was sent. It does not happen over JSON-RPC.
 var ErrNotEncodable = errors.New("not encodable in XML-RPC")
 

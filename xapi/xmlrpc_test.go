@@ -198,13 +198,21 @@ func TestCallsOverXMLRPC(t *testing.T) {
 		return "", nil
 	})
 	args := []any{
-		xapi.Ref[xapi.VM]("OpaqueRef:1"), int64(1<<62 + 1), 30.5, true, []string{}, map[string]string{}, " <&>\r\n\" é\U0001F600 ",
-		map[string]any{"k": []int{1}}, xapi.Ref[xapi.VM](""),
+		xapi.Ref[xapi.VM]("OpaqueRef:1"), int64(1<<62 + 1), 30.5, true,
+		[]string{},
+		map[string]string{},
+		" <&>\r\n\" é\U0001F600 ",
+		map[string]any{"k": []int{1}},
+		xapi.Ref[xapi.VM](""),
 	}
 	require.NoError(t, c.Call(t.Context(), "VM.echo", nil, args...))
 	require.Empty(t, cmp.Diff([]any{
-		"OpaqueRef:1", "4611686018427387905", 30.5, true, []any{}, map[string]any{}, " <&>\r\n\" é\U0001F600 ",
-		map[string]any{"k": []any{"1"}}, "OpaqueRef:NULL",
+		"OpaqueRef:1", "4611686018427387905", 30.5, true,
+		[]any{},
+		map[string]any{},
+		" <&>\r\n\" é\U0001F600 ",
+		map[string]any{"k": []any{"1"}},
+		"OpaqueRef:NULL",
 	}, got))
 
 	s.handle("VDI.get_virtual_size", func([]any) (any, []string) { return int64(1<<62 + 1), nil })
