@@ -38,7 +38,7 @@ const (
 func newInterner() *interner { return &interner{seed: maphash.MakeSeed()} }
 
 func (in *interner) slot(text []byte, slots int) uint64 {
-	return maphash.Bytes(in.seed, text) % uint64(slots) //nolint:gosec // the length of a table
+	return maphash.Bytes(in.seed, text) % uint64(slots) // the length of a table
 }
 
 func (in *interner) text(text []byte) string {

@@ -147,7 +147,7 @@ func heapBytes() uint64 {
 func reportHeap(b *testing.B, before uint64) {
 	b.Helper()
 	runtime.GC()
-	b.ReportMetric(float64(int64(heapBytes())-int64(before))/(1<<20), "heap-MiB") //nolint:gosec // far from overflow
+	b.ReportMetric(float64(int64(heapBytes())-int64(before))/(1<<20), "heap-MiB") // far from overflow
 }
 
 // BenchmarkInventory is the first synchronisation with 10,000 VMs, 20,000 VBDs and VDIs and 10,000 VIFs.

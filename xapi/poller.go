@@ -214,7 +214,7 @@ func (p *poller) backOff(n int) time.Duration {
 	}
 	first := p.client.opts.PollInterval
 	pause := min(first<<min(n-1, 16), max(first, maxBackOff))
-	return pause/2 + rand.N(pause/2+1) //nolint:gosec // jitter
+	return pause/2 + rand.N(pause/2+1) // jitter
 }
 
 // pause ends early when ctx does, or when a fresh start is wanted.

@@ -36,7 +36,7 @@ func (p *RetryPolicy) pause(attempt int) time.Duration {
 		wait *= 2
 	}
 	wait = min(wait, p.MaxWait)
-	return wait - rand.N(wait/2+1) //nolint:gosec // jitter
+	return wait - rand.N(wait/2+1) // jitter
 }
 
 // persist makes attempts until one succeeds, fails for good, or must be the last; also when ctx would end before the next. Its error

@@ -156,7 +156,7 @@ func (o *Options) tlsConfig() (*tls.Config, error) {
 		config.RootCAs = roots
 	}
 	if o.InsecureTLS {
-		config.InsecureSkipVerify = true //nolint:gosec // its name says so
+		config.InsecureSkipVerify = true // its name says so
 	}
 	return config, nil
 }

@@ -34,7 +34,7 @@ func NodeModules(tb testing.TB) string {
 func Node(tb testing.TB, script []byte, args ...string) (output string, err error) {
 	tb.Helper()
 	node := Require(tb, "node")
-	//nolint:gosec // the script is the test's own
+	// the script is the test's own
 	cmd := exec.CommandContext(tb.Context(), node, append([]string{"--input-type=module", "-"}, args...)...)
 	cmd.Dir = NodeModules(tb)
 	cmd.Stdin = bytes.NewReader(script)

@@ -113,7 +113,7 @@ func openExport(ctx context.Context, conn net.Conn, export string, config *tls.C
 }
 
 // Size returns the size of the disk in bytes.
-func (c *Client) Size() int64 { return int64(c.info.size) } //nolint:gosec // checked when opened
+func (c *Client) Size() int64 { return int64(c.info.size) } // checked when opened
 
 // Secure says whether the connection is encrypted.
 func (c *Client) Secure() bool { _, ok := c.conn.(*tls.Conn); return ok }
@@ -215,7 +215,7 @@ func (c *Client) send(command, flags uint16, cookie uint64, off int64, length ui
 	be.PutUint16(b[4:], flags)
 	be.PutUint16(b[6:], command)
 	be.PutUint64(b[8:], cookie)
-	be.PutUint64(b[16:], uint64(off)) //nolint:gosec // never negative
+	be.PutUint64(b[16:], uint64(off)) // never negative
 	be.PutUint32(b[24:], length)
 	c.sending.Lock()
 	defer c.sending.Unlock()

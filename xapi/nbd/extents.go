@@ -71,14 +71,14 @@ func (c *Client) blockStatusAt(ctx context.Context, off, end int64) ([]status, e
 	block := int64(c.info.minBlock)
 	start := off - off%block
 	length := min(c.Size(), (end+block-1)/block*block) - start
-	r := &request{command: cmdBlockStatus, off: start, length: uint32(min(length, maxStatus))} //nolint:gosec // just bounded
+	r := &request{command: cmdBlockStatus, off: start, length: uint32(min(length, maxStatus))} // just bounded
 	if err := c.start(ctx, r); err != nil {
 		return nil, err
 	}
 	if err := r.wait(ctx, c); err != nil {
 		return nil, err
 	}
-	lead := uint32(off - start) //nolint:gosec // less than a block
+	lead := uint32(off - start) // less than a block
 	if r.extents[0].length <= lead {
 		return nil, violation("an extent smaller than a block")
 	}

@@ -93,7 +93,7 @@ func (c *session) reply(option, kind uint32, data []byte) error {
 	b := be.AppendUint64(nil, magicReply)
 	b = be.AppendUint32(b, option)
 	b = be.AppendUint32(b, kind)
-	b = be.AppendUint32(b, uint32(len(data))) //nolint:gosec // ours are short
+	b = be.AppendUint32(b, uint32(len(data))) // ours are short
 	_, err := c.conn.Write(append(b, data...))
 	return err
 }
@@ -123,7 +123,7 @@ func (c *session) enter(ctx context.Context, name string, padded bool) error {
 		return errAborted
 	}
 	be := binary.BigEndian
-	b := be.AppendUint64(nil, uint64(c.disk.Size())) //nolint:gosec // never negative
+	b := be.AppendUint64(nil, uint64(c.disk.Size())) // never negative
 	b = be.AppendUint16(b, flagHasFlags|flagReadOnly)
 	if padded {
 		b = append(b, make([]byte, zeroes)...)
@@ -157,7 +157,7 @@ func (c *session) inform(ctx context.Context, option uint32, payload []byte) (bo
 		return false, c.reply(option, repErrUnknown, nil)
 	}
 	be := binary.BigEndian
-	export := be.AppendUint64(be.AppendUint16(nil, infoExport), uint64(c.disk.Size())) //nolint:gosec // never negative
+	export := be.AppendUint64(be.AppendUint16(nil, infoExport), uint64(c.disk.Size())) // never negative
 	sizes := be.AppendUint32(be.AppendUint16(nil, infoBlockSize), 1)
 	sizes = be.AppendUint32(be.AppendUint32(sizes, 64<<10), maxWrite)
 	for _, info := range [][]byte{be.AppendUint16(export, flagHasFlags|flagReadOnly), sizes} {

@@ -184,7 +184,7 @@ func (n *negotiation) exportName(export string) error {
 func (n *negotiation) option(option uint32, payload []byte) error {
 	b := binary.BigEndian.AppendUint64(nil, magicOption)
 	b = binary.BigEndian.AppendUint32(b, option)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(payload))) //nolint:gosec // names are bounded
+	b = binary.BigEndian.AppendUint32(b, uint32(len(payload))) // names are bounded
 	return n.write(append(b, payload...))
 }
 
@@ -224,7 +224,7 @@ func (n *negotiation) reply(option uint32) (reply, error) {
 
 // appendString appends a string with its length before it.
 func appendString(b []byte, s string) []byte {
-	return append(binary.BigEndian.AppendUint32(b, uint32(len(s))), s...) //nolint:gosec // bounded by maxString
+	return append(binary.BigEndian.AppendUint32(b, uint32(len(s))), s...) // bounded by maxString
 }
 
 // lost is the error of a connection that ended, or broke, in mid-protocol.

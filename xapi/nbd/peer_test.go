@@ -91,7 +91,7 @@ func TestQEMUReadsFromServer(t *testing.T) {
 			image += ",tls-creds=tls0,tls-hostname=example.com"
 		}
 		out := filepath.Join(dir, "out.raw")
-		text, err := exec.CommandContext(t.Context(), "qemu-img", append(args, image, out)...).CombinedOutput() //nolint:gosec // our own words
+		text, err := exec.CommandContext(t.Context(), "qemu-img", append(args, image, out)...).CombinedOutput() // our own words
 		require.NoError(t, err, "%s", text)
 		got, err := os.ReadFile(filepath.Clean(out))
 		require.NoError(t, err)

@@ -78,7 +78,7 @@ func (c *Client) readBlocks(ctx context.Context, p []byte, off int64) error {
 	var under []*request
 	for len(p) > 0 && first == nil {
 		n := min(len(p), int(c.info.maxBlock))
-		r := &request{command: cmdRead, off: off, length: uint32(n), buf: p[:n]} //nolint:gosec // at most maxRequest
+		r := &request{command: cmdRead, off: off, length: uint32(n), buf: p[:n]} // at most maxRequest
 		if first = c.start(ctx, r); first == nil {
 			under = append(under, r)
 		}

@@ -152,11 +152,11 @@ func (c *Client) structuredReply() error {
 
 // place turns the offset of a chunk into one within the request.
 func (r *request) place(off uint64, length uint32) (from, to uint32, err error) {
-	start := uint64(r.off) //nolint:gosec // never negative
+	start := uint64(r.off) // never negative
 	if length == 0 || off < start || off-start > math.MaxUint32 || off-start+uint64(length) > uint64(r.length) {
 		return 0, 0, violation("data outside of what was asked for")
 	}
-	from = uint32(off - start) //nolint:gosec // just checked
+	from = uint32(off - start) // just checked
 	return from, from + length, nil
 }
 

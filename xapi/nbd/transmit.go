@@ -92,7 +92,7 @@ func readCommand(in io.Reader) (command, error) {
 
 // serve answers one command. An error means that the connection is of no use.
 func (c *session) serve(ctx context.Context, cmd command) error {
-	size := uint64(c.disk.Size()) //nolint:gosec // never negative
+	size := uint64(c.disk.Size()) // never negative
 	inside := cmd.off <= size && uint64(cmd.length) <= size-cmd.off && cmd.length > 0
 	switch {
 	case cmd.kind == cmdWrite:
@@ -178,13 +178,13 @@ func (c *session) readPieces(cmd command) error {
 		if _, err := c.conn.Write(piece); err != nil {
 			return err
 		}
-		done += uint32(len(piece)) //nolint:gosec // at most pieceSize
+		done += uint32(len(piece)) // at most pieceSize
 	}
 	return nil
 }
 
 func (c *session) readDisk(p []byte, off uint64) error {
-	n, err := c.disk.ReadAt(p, int64(off)) //nolint:gosec // within the disk
+	n, err := c.disk.ReadAt(p, int64(off)) // within the disk
 	if n == len(p) {
 		return nil
 	}
@@ -196,7 +196,7 @@ func (c *session) readDisk(p []byte, off uint64) error {
 func (c *session) blockStatus(ctx context.Context, cmd command) error {
 	be := binary.BigEndian
 	data := be.AppendUint32(nil, 1)                                              // the only context
-	for e, err := range c.disk.Extents(ctx, int64(cmd.off), int64(cmd.length)) { //nolint:gosec // within the disk
+	for e, err := range c.disk.Extents(ctx, int64(cmd.off), int64(cmd.length)) { // within the disk
 		if err != nil {
 			return c.refuse(cmd, errIO)
 		}
@@ -208,7 +208,7 @@ func (c *session) blockStatus(ctx context.Context, cmd command) error {
 			flags = stateZero
 		case disk.Data:
 		}
-		data = be.AppendUint32(be.AppendUint32(data, uint32(e.Len)), flags) //nolint:gosec // within the range
+		data = be.AppendUint32(be.AppendUint32(data, uint32(e.Len)), flags) // within the range
 		if cmd.flags&cmdFlagOne != 0 || len(data) > 32<<10 {
 			break
 		}
@@ -216,5 +216,5 @@ func (c *session) blockStatus(ctx context.Context, cmd command) error {
 	if len(data) == 4 {
 		return c.refuse(cmd, errIO)
 	}
-	return c.write(c.head(cmd, chunkBlockStatus, uint32(len(data))), data) //nolint:gosec // bounded above
+	return c.write(c.head(cmd, chunkBlockStatus, uint32(len(data))), data) // bounded above
 }

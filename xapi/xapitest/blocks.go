@@ -53,7 +53,7 @@ func (s *diskStore) changedBlocks(ctx context.Context, f, base *os.File, size in
 		}
 	}
 	var blocks []uint32
-	for index := range uint32(blockCount(size)) { //nolint:gosec // bounded by the format
+	for index := range uint32(blockCount(size)) { // bounded by the format
 		if !candidates[index] {
 			continue
 		}
@@ -89,7 +89,7 @@ func eachBlock(ctx context.Context, size int64, file *os.File, f func(index uint
 				return context.Cause(ctx)
 			}
 			off := index * blockSize
-			if err := f(uint32(index), off, min(blockSize, size-off)); err != nil { //nolint:gosec // bounded by the format
+			if err := f(uint32(index), off, min(blockSize, size-off)); err != nil { // bounded by the format
 				return err
 			}
 			next = index + 1

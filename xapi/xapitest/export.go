@@ -145,7 +145,7 @@ func (t *transfer) exportBlocks(ctx context.Context, e *export, f *os.File) ([]u
 	parent := &vhdParent{path: "/var/run/sr-mount/" + sr.str("uuid") + "/" + uuid + ".vhd"}
 	_, _ = hex.Decode(parent.uuid[:], []byte(strings.ReplaceAll(uuid, "-", ""))) // our own uuids are well formed
 	if info, err := base.Stat(); err == nil {
-		parent.timestamp = uint32(info.ModTime().Sub(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).Seconds()) //nolint:gosec // until 2136
+		parent.timestamp = uint32(info.ModTime().Sub(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).Seconds()) // until 2136
 	}
 	blocks, err := t.pool.disks.changedBlocks(ctx, f, base, size)
 	return blocks, parent, err

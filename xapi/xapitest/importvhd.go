@@ -76,7 +76,7 @@ func readVHDTables(in *vhdInput) (block int64, blocks []vhdBlock, err error) {
 		return 0, nil, fail("VDI_IO_ERROR", "not a VHD")
 	}
 	be := binary.BigEndian
-	if err := in.at(int64(be.Uint64(footer[16:])), header); err != nil { //nolint:gosec // a negative offset goes back and fails
+	if err := in.at(int64(be.Uint64(footer[16:])), header); err != nil { // a negative offset goes back and fails
 		return 0, nil, err
 	}
 	block = int64(be.Uint32(header[32:]))
@@ -85,10 +85,10 @@ func readVHDTables(in *vhdInput) (block int64, blocks []vhdBlock, err error) {
 		return 0, nil, fail("VDI_IO_ERROR", "unusable header of a dynamic disk")
 	}
 	table := make([]byte, 4*entries)
-	if err := in.at(int64(be.Uint64(header[16:])), table); err != nil { //nolint:gosec // a negative offset goes back and fails
+	if err := in.at(int64(be.Uint64(header[16:])), table); err != nil { // a negative offset goes back and fails
 		return 0, nil, err
 	}
-	for i := range uint32(entries) { //nolint:gosec // it came from 32 bits
+	for i := range uint32(entries) { // it came from 32 bits
 		if sector := be.Uint32(table[4*i:]); sector != unused {
 			blocks = append(blocks, vhdBlock{i, sector})
 		}

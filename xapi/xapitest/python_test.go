@@ -14,7 +14,7 @@ func TestXMLRPCOfPythonIsContent(t *testing.T) {
 	t.Parallel()
 	python := testenv.Require(t, "python3")
 	p := xapitest.NewPool(t, oneVM("Running", 4*mib))
-	//nolint:gosec // the script is the test's own
+	// the script is the test's own
 	out, err := exec.CommandContext(t.Context(), python, "testdata/client.py", p.URL(), p.Username(), p.Password()).CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.Equal(t, "content\n", string(out))

@@ -53,7 +53,7 @@ func vhdHeader(size int64, parent *vhdParent) []byte {
 	be.PutUint64(b[8:], 0xffffffffffffffff)
 	be.PutUint64(b[16:], batOffset)
 	be.PutUint32(b[24:], 0x00010000)
-	be.PutUint32(b[28:], uint32(blockCount(size))) //nolint:gosec // disks are far smaller than 2^53 bytes
+	be.PutUint32(b[28:], uint32(blockCount(size))) // disks are far smaller than 2^53 bytes
 	be.PutUint32(b[32:], blockSize)
 	if parent != nil {
 		copy(b[40:], parent.uuid[:])
@@ -109,7 +109,7 @@ func geometry(size int64) uint32 {
 		}
 	}
 	cylinders := cylinderHeads / heads
-	return uint32(cylinders<<16 | heads<<8 | perTrack) //nolint:gosec // bounded by the format
+	return uint32(cylinders<<16 | heads<<8 | perTrack) // bounded by the format
 }
 
 // vhdTable builds the BAT for a stream that holds these blocks in this order,
@@ -119,7 +119,7 @@ func vhdTable(size int64, blocks []uint32) []byte {
 	for i := range b {
 		b[i] = 0xff
 	}
-	sector := uint32((batOffset + len(b)) / sectorSize) //nolint:gosec // bounded by the format
+	sector := uint32((batOffset + len(b)) / sectorSize) // bounded by the format
 	for _, index := range blocks {
 		binary.BigEndian.PutUint32(b[4*index:], sector)
 		sector += bufferSize / sectorSize
