@@ -17,7 +17,7 @@ LINT_VERSION := v2.15.0
 LINT_DIR := $(shell $(GO) env GOPATH)/xenbackup-tools/golangci-lint-$(LINT_VERSION)-$(shell $(GO) env GOVERSION)
 LINT := $(LINT_DIR)/golangci-lint
 # program=Debian package
-PEERS := qemu-img=qemu-utils qemu-nbd=qemu-utils vhdiinfo=libvhdi-utils vhdimount=libvhdi-utils fusermount3=fuse3 fsck.ext4=e2fsprogs xva-img=xva-img \
+PEERS := qemu-img=qemu-utils qemu-nbd=qemu-utils vhdiinfo=libvhdi-utils vhdimount=libvhdi-utils fusermount3=fuse3 fsck.ext4=e2fsprogs gcc=gcc gcc=libc6-dev \
 	node=nodejs npm=npm python3=python3 curl=curl xva-img=xva-img
 # Other people's clients from npm, installed once per content of the lock; internal/testenv looks for them there.
 NODE_DIR := $(shell $(GO) env GOPATH)/xenbackup-tools/npm-$(shell sha256sum internal/testenv/npm/package-lock.json | cut -c1-12)
