@@ -28,6 +28,7 @@ type Client struct {
 	current *login
 	renewal *renewal   // nil when nobody is logging in
 	others  []*url.URL // hosts of the pool
+	pool    string     // its uuid, once it is known
 	routes  *routes    // for transfers, nil before the first
 	closed  bool
 }

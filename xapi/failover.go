@@ -24,12 +24,46 @@ func (c *Client) learnHosts(ctx context.Context, at *login) {
 			others = append(others, host)
 		}
 	}
+	pool, err := c.poolAt(ctx, at)
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.others = others
-	c.mu.Unlock()
+	if err == nil && c.pool == "" {
+		c.pool = pool
+	}
 }
 
-// elsewhere are the places to ask for the master when it is not at host: where Dial began, and the hosts of the pool.
+// poolAt returns the uuid of the pool that a host belongs to.
+func (c *Client) poolAt(ctx context.Context, at *login) (string, error) {
+	var pools map[string]struct {
+		UUID string `json:"uuid"`
+	}
+	if err := c.post(ctx, at.host, "pool.get_all_records", []any{string(at.session)}, &pools); err != nil {
+		return "", err
+	}
+	for _, pool := range pools {
+		return pool.UUID, nil // there is exactly one
+	}
+	return "", hostError(at.host.Host, ErrProtocol, errors.New("no pool"))
+}
+
+// samePool tells whether a host that was asked in the master's place still belongs to the pool: its address may have passed to another.
+func (c *Client) samePool(ctx context.Context, at *login) error {
+	c.mu.Lock()
+	known := c.pool
+	c.mu.Unlock()
+	if known == "" {
+		return nil
+	}
+	pool, err := c.poolAt(ctx, at)
+	if err == nil && pool != known {
+		err = hostError(at.host.Host, ErrUntrusted, errors.New("it belongs to another pool"))
+	}
+	return err
+}
+
+// elsewhere are the places to ask for the master when it is not at host: where Dial began, and the hosts of the pool. With pinned
+// certificates only hosts that have a pin are asked.
 func (c *Client) elsewhere(host *url.URL) []*url.URL {
 	c.mu.Lock()
 	others := append([]*url.URL{c.home}, c.others...)
@@ -37,6 +71,9 @@ func (c *Client) elsewhere(host *url.URL) []*url.URL {
 	var places []*url.URL
 	seen := map[string]bool{host.Host: true}
 	for _, other := range others {
+		if _, pinned := c.opts.Pins[other.Hostname()]; len(c.opts.Pins) > 0 && !pinned {
+			continue
+		}
 		if !seen[other.Host] {
 			seen[other.Host] = true
 			places = append(places, other)
@@ -63,9 +100,15 @@ func (c *Client) logInAnywhere(ctx context.Context, host *url.URL) (*login, erro
 			break
 		}
 		c.log.InfoContext(ctx, "asking another host for the master", "unreachable", host.Host, "host", other.Host)
-		if at, otherErr := c.logIn(ctx, other); otherErr == nil {
+		at, otherErr := c.logIn(ctx, other)
+		if otherErr != nil {
+			continue
+		}
+		if otherErr = c.samePool(ctx, at); otherErr == nil {
 			return at, nil
 		}
+		c.log.WarnContext(ctx, "not the pool's master", "host", other.Host, "error", c.secrets.wrap(otherErr))
+		_ = c.logout(ctx, at)
 	}
 	return nil, err
 }

@@ -105,7 +105,11 @@ func (c *Client) logIn(ctx context.Context, host *url.URL) (*login, error) {
 		}
 		params := []any{c.opts.Username, string(password), "1.0", c.opts.Originator}
 		const method = "session.login_with_password"
-		err = c.persist(ctx, method, nil, func() error { return c.post(ctx, host, method, params, &session) })
+		err = c.persist(ctx, method, nil, func() error {
+			ctx, cancel := context.WithTimeoutCause(ctx, c.opts.StallTimeout, ErrStalled) // the wrong password takes 5 s
+			defer cancel()
+			return c.post(ctx, host, method, params, &session)
+		})
 		if err == nil && session == "" {
 			err = hostError(host.Host, ErrProtocol, errors.New("empty session"))
 		}

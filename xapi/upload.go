@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,7 +24,8 @@ type upload struct {
 	opened chan struct{}
 	open   sync.Once
 
-	mu      sync.Mutex // held while src is read
+	began   atomic.Bool // src was, or is being, read
+	mu      sync.Mutex  // held while src is read
 	sent    int64
 	err     error // of src
 	stopped bool
@@ -44,12 +46,8 @@ func (u *upload) body() io.ReadCloser {
 	return &uploadBody{upload: u, closed: make(chan struct{})}
 }
 
-// touched reports whether the source was read.
-func (u *upload) touched() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.sent > 0 || u.err != nil
-}
+// touched reports whether the source was read, or is being read. It does not wait.
+func (u *upload) touched() bool { return u.began.Load() }
 
 func (u *upload) read(p []byte) (int, error) {
 	u.mu.Lock()
@@ -66,6 +64,7 @@ func (u *upload) read(p []byte) (int, error) {
 	if !u.unframed {
 		p = p[:min(int64(len(p)), u.length-u.sent)]
 	}
+	u.began.Store(true)
 	n, err := u.src.Read(p)
 	if u.unframed {
 		err = u.tail.check(p[:n], err)
