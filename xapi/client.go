@@ -28,8 +28,8 @@ type Client struct {
 	current *login
 	renewal *renewal   // nil when nobody is logging in
 	others  []*url.URL // hosts of the pool
-	pool    string     // its uuid, once it is known
-	routes  *routes    // for transfers, nil before the first
+	hosts   hostRecords
+	routes  *routes // for transfers, nil before the first
 	closed  bool
 }
 

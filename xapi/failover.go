@@ -6,15 +6,16 @@ import (
 	"net/url"
 )
 
+// hostRecords are the hosts of a pool by reference: its database alone has these references.
+type hostRecords map[string]struct {
+	Address string `json:"address"`
+}
+
 // learnHosts remembers the addresses of the pool's hosts, for the day when the master cannot be reached. A pool that does not tell is
 // none the worse.
 func (c *Client) learnHosts(ctx context.Context, at *login) {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.opts.CancelTimeout, ErrStalled)
-	defer cancel()
-	var records map[string]struct {
-		Address string `json:"address"`
-	}
-	if err := c.post(ctx, at.host, "host.get_all_records", []any{string(at.session)}, &records); err != nil {
+	records, err := c.hostsAt(ctx, at)
+	if err != nil {
 		c.log.DebugContext(ctx, "addresses of the hosts not learned", "error", err)
 		return
 	}
@@ -24,42 +25,36 @@ func (c *Client) learnHosts(ctx context.Context, at *login) {
 			others = append(others, host)
 		}
 	}
-	pool, err := c.poolAt(ctx, at)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.others = others
-	if err == nil && c.pool == "" {
-		c.pool = pool
-	}
+	c.others, c.hosts = others, records
 }
 
-// poolAt returns the uuid of the pool that a host belongs to.
-func (c *Client) poolAt(ctx context.Context, at *login) (string, error) {
-	var pools map[string]struct {
-		UUID string `json:"uuid"`
-	}
-	if err := c.post(ctx, at.host, "pool.get_all_records", []any{string(at.session)}, &pools); err != nil {
-		return "", err
-	}
-	for _, pool := range pools {
-		return pool.UUID, nil // there is exactly one
-	}
-	return "", hostError(at.host.Host, ErrProtocol, errors.New("no pool"))
+func (c *Client) hostsAt(ctx context.Context, at *login) (records hostRecords, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.opts.CancelTimeout, ErrStalled)
+	defer cancel()
+	err = c.post(ctx, at.host, "host.get_all_records", []any{string(at.session)}, &records)
+	return records, err
 }
 
 // samePool tells whether a host that was asked in the master's place still belongs to the pool: its address may have passed to another.
 func (c *Client) samePool(ctx context.Context, at *login) error {
 	c.mu.Lock()
-	known := c.pool
+	known := c.hosts
 	c.mu.Unlock()
-	if known == "" {
+	if len(known) == 0 {
 		return nil
 	}
-	pool, err := c.poolAt(ctx, at)
-	if err == nil && pool != known {
-		err = hostError(at.host.Host, ErrUntrusted, errors.New("it belongs to another pool"))
+	records, err := c.hostsAt(ctx, at)
+	if err != nil {
+		return err
 	}
-	return err
+	for ref := range records {
+		if _, ok := known[ref]; ok {
+			return nil
+		}
+	}
+	return hostError(at.host.Host, ErrUntrusted, errors.New("it belongs to another pool"))
 }
 
 // elsewhere are the places to ask for the master when it is not at host: where Dial began, and the hosts of the pool. With pinned

