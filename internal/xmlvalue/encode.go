@@ -18,7 +18,7 @@ func Append(dst []byte, v any) ([]byte, error) {
 	case nil:
 		dst = append(dst, "<nil/>"...)
 	case string:
-		dst = appendEscaped(dst, v)
+		dst = AppendText(dst, v)
 	case int:
 		dst = strconv.AppendInt(dst, int64(v), 10)
 	case int64:
@@ -31,7 +31,7 @@ func Append(dst []byte, v any) ([]byte, error) {
 	case float64:
 		dst = append(append(append(dst, "<double>"...), formatDouble(v)...), "</double>"...)
 	case DateTime:
-		dst = append(appendEscaped(append(dst, "<dateTime.iso8601>"...), string(v)), "</dateTime.iso8601>"...)
+		dst = append(AppendText(append(dst, "<dateTime.iso8601>"...), string(v)), "</dateTime.iso8601>"...)
 	case []byte:
 		dst = append(base64.StdEncoding.AppendEncode(append(dst, "<base64>"...), v), "</base64>"...)
 	case []string:
@@ -62,7 +62,7 @@ func appendArray[T any](dst []byte, items []T) ([]byte, error) {
 func appendStruct[T any](dst []byte, members map[string]T) ([]byte, error) {
 	dst = append(dst, "<struct>"...)
 	for _, name := range slices.Sorted(maps.Keys(members)) {
-		dst = append(appendEscaped(append(dst, "<member><name>"...), name), "</name>"...)
+		dst = append(AppendText(append(dst, "<member><name>"...), name), "</name>"...)
 		var err error
 		if dst, err = Append(dst, members[name]); err != nil {
 			return dst, err

@@ -61,9 +61,9 @@ func entity(name string) (string, bool) {
 	return string(rune(r)), true
 }
 
-// appendEscaped writes text as xapi does: control characters other than tab and line ends are dropped, because XML has no way to
+// AppendText appends text as xapi writes it: control characters other than tab and line ends are dropped, because XML has no way to
 // say them.
-func appendEscaped(dst []byte, text string) []byte {
+func AppendText(dst []byte, text string) []byte {
 	for i := range len(text) {
 		switch b := text[i]; {
 		case b == '<':

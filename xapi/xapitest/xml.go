@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/xenbackup/xenbackup/internal/xmlvalue"
 )
 
 // xmlText returns a result as a task shows it: an XML-RPC value in text, and
@@ -54,9 +56,9 @@ func appendXML(dst []byte, value any, typ *xmlType) ([]byte, error) {
 	case nil:
 	case string:
 		if typ != nil && typ.date {
-			dst = append(appendXMLText(append(dst, "<dateTime.iso8601>"...), v), "</dateTime.iso8601>"...)
+			dst = append(xmlvalue.AppendText(append(dst, "<dateTime.iso8601>"...), v), "</dateTime.iso8601>"...)
 		} else {
-			dst = appendXMLText(dst, v)
+			dst = xmlvalue.AppendText(dst, v)
 		}
 	case int64:
 		dst = strconv.AppendInt(dst, v, 10)
@@ -178,25 +180,6 @@ func classInLower(name string) *class {
 		}
 	}
 	return nil
-}
-
-// appendXMLText escapes a text, and drops the control characters that XML has
-// no way to say.
-func appendXMLText(dst []byte, text string) []byte {
-	for i := range len(text) {
-		switch b := text[i]; {
-		case b == '<':
-			dst = append(dst, "&lt;"...)
-		case b == '>':
-			dst = append(dst, "&gt;"...)
-		case b == '&':
-			dst = append(dst, "&amp;"...)
-		case b < 0x20 && b != '\t' && b != '\n' && b != '\r':
-		default:
-			dst = append(dst, b)
-		}
-	}
-	return dst
 }
 
 func xmlDouble(f float64) string {
