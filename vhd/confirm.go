@@ -14,7 +14,10 @@ const confirmChunk = 64 << 10
 // with [ErrChanged] if a block has moved since [Open]. What a merge writes over a
 // block in its place does not count: only images that hold that block themselves
 // may still be asked for it.
-func (m *Image) Confirm() error {
+func (m *Image) Confirm() error { return m.source.confirm() }
+
+func (s tableBlocks) confirm() error {
+	m := s.m
 	buf := make([]byte, confirmChunk)
 	for first := 0; first < len(m.table); first += confirmChunk / 4 {
 		known := m.table[first:min(len(m.table), first+confirmChunk/4)]
