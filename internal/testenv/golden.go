@@ -17,11 +17,17 @@ import (
 //go:embed golden/plain.tar.zst
 var plainArchive []byte
 
+//go:embed golden/interrupted.tar.zst
+var interruptedArchive []byte
+
 // Repository is a backup repository that Xen Orchestra wrote, unpacked for one
 // test, with what each of its backups must give.
 type Repository struct {
 	Dir     string                    // the root of the repository
 	Backups map[string]ExpectedBackup // by path, such as "/xo-vm-backups/<vm>/<date>.json"
+
+	// InterruptedMerges are the directories with a merge that Xen Orchestra did not finish.
+	InterruptedMerges []string
 }
 
 // ExpectedBackup says what one backup of a [Repository] holds.
@@ -42,21 +48,36 @@ type ExpectedContent struct {
 // wrote; the test may change it.
 func Golden(tb testing.TB) *Repository {
 	tb.Helper()
+	return repository(tb, plainArchive, "plain")
+}
+
+// GoldenInterrupted unpacks a fresh copy of a repository in which Xen Orchestra
+// was killed while it merged the disks of two VMs, kept as files and as
+// directories. What it expects holds before those merges are finished, and after.
+func GoldenInterrupted(tb testing.TB) *Repository {
+	tb.Helper()
+	return repository(tb, interruptedArchive, "interrupted")
+}
+
+// repository unpacks an archive that holds the directory name and what it must give.
+func repository(tb testing.TB, archive []byte, name string) *Repository {
+	tb.Helper()
 	dir := tb.TempDir()
-	if err := unpack(dir, plainArchive); err != nil {
-		tb.Fatalf("unpack the golden repository: %v", err)
+	if err := unpack(dir, archive); err != nil {
+		tb.Fatalf("unpack the golden repository %s: %v", name, err)
 	}
-	raw, err := os.ReadFile(filepath.Join(dir, "plain.expected.json"))
+	raw, err := os.ReadFile(filepath.Join(dir, name+".expected.json"))
 	if err != nil {
 		tb.Fatalf("read what the golden repository must give: %v", err)
 	}
 	var expected struct {
 		Backups map[string]ExpectedBackup `json:"backups"`
+		Merges  []string                  `json:"interruptedMerges"`
 	}
 	if err := json.Unmarshal(raw, &expected); err != nil {
-		tb.Fatalf("plain.expected.json: %v", err)
+		tb.Fatalf("%s.expected.json: %v", name, err)
 	}
-	return &Repository{Dir: filepath.Join(dir, "plain"), Backups: expected.Backups}
+	return &Repository{Dir: filepath.Join(dir, name), Backups: expected.Backups, InterruptedMerges: expected.Merges}
 }
 
 func unpack(dir string, archive []byte) error {
