@@ -51,6 +51,18 @@ type Toucher interface {
 	Touch(ctx context.Context, name string, mtime time.Time) error
 }
 
+// RangeCloner is a [File] that can share the storage of another one's bytes, so
+// that a copy costs no space and no transfer (a reflink: XFS, Btrfs). Callers use
+// [CloneRange].
+type RangeCloner interface {
+	// CloneRange makes n bytes at dstOff of this file, which is open for writing,
+	// those at srcOff of src. Offsets and n are multiples of the file system's
+	// block, 4096 as a rule; n may also end at the end of src. It answers
+	// [errors.ErrUnsupported], and has changed nothing, when this storage cannot,
+	// or cannot with this src. The clone is durable after Sync.
+	CloneRange(dstOff int64, src File, srcOff, n int64) error
+}
+
 // Decliner is a decorator that has the method of a capability but cannot always
 // honour it, because what it wraps lacks it.
 type Decliner interface {

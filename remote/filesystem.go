@@ -96,6 +96,10 @@ type Properties struct {
 	// IOSize is the preferred size of one ReadAt or WriteAt in bytes; 0 leaves
 	// the choice to the caller.
 	IOSize int
+	// SyncEvery is after how many bytes of a long file a [Writer] syncs what it
+	// has written, so that a server that restarts loses no more than that; 0
+	// leaves it to the end.
+	SyncEvery int64
 	// InvalidRunes cannot be part of a name, besides "/" and NUL.
 	InvalidRunes string
 }

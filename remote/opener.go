@@ -10,17 +10,12 @@ import (
 	"strings"
 )
 
-// OpenFunc opens the Filesystem at a URL of one scheme. Its errors must not
-// repeat a password of the URL: [url.URL.Redacted] prints it without.
+// OpenFunc opens the Filesystem at a URL of one scheme; opts is never nil. One of
+// a server takes the URL apart with [ParseAddress], makes connections with
+// [Options.Dial], and tells with an [UnreachableError] what it could not reach.
+// The Filesystem outlives ctx. Errors must not repeat a password of the URL, nor
+// may a String method of the Filesystem: [Address] prints without.
 type OpenFunc func(ctx context.Context, u *url.URL, opts *Options) (Filesystem, error)
-
-// Options are what a URL does not say.
-type Options struct {
-	// Create makes the directory, and those above it, when it does not exist.
-	// Without it a missing directory is fs.ErrNotExist: it may well be a mount
-	// that is not there, which must not be filled.
-	Create bool
-}
 
 // Opener opens Filesystems by URL. It knows the schemes it is given and no
 // others: there is no registry that packages add themselves to. Package
