@@ -2,6 +2,7 @@ package vhd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -63,25 +64,40 @@ func OpenChain(ctx context.Context, leaf *Image, open Opener, opts *ChainOptions
 		maxLinks = DefaultMaxLinks
 	}
 	c := &Chain{links: []*Image{leaf}}
-	for child := leaf; child.Type() == Differencing; {
+	if err := c.follow(ctx, open, maxLinks, opts.AcceptParent); err != nil {
+		for _, parent := range c.links[1:] {
+			err = errors.Join(err, parent.Close())
+		}
+		return nil, err
+	}
+	c.index()
+	c.shareChunks()
+	return c, nil
+}
+
+// follow opens the parents of the leaf.
+func (c *Chain) follow(ctx context.Context, open Opener, maxLinks int, accept func(child, parent *Image) bool) error {
+	for child := c.links[0]; child.Type() == Differencing; {
 		if len(c.links) >= maxLinks {
-			return nil, fmt.Errorf("%w: more than %d images from %s", ErrChainTooLong, maxLinks, leaf.label())
+			return fmt.Errorf("%w: more than %d images from %s", ErrChainTooLong, maxLinks, c.links[0].label())
 		}
 		if err := context.Cause(ctx); err != nil {
-			return nil, err
+			return err
 		}
 		parent, err := open(ctx, child, child.Parent())
-		if err != nil {
-			return nil, fmt.Errorf("parent of %s: %w", child.label(), err)
+		if err == nil {
+			err = c.checkParent(child, parent, accept)
 		}
-		if err := c.checkParent(child, parent, opts.AcceptParent); err != nil {
-			return nil, fmt.Errorf("parent of %s: %w", child.label(), err)
+		if err != nil {
+			if parent != nil && !slices.Contains(c.links, parent) {
+				err = errors.Join(err, parent.Close())
+			}
+			return fmt.Errorf("parent of %s: %w", child.label(), err)
 		}
 		c.links = append(c.links, parent)
 		child = parent
 	}
-	c.index()
-	return c, nil
+	return nil
 }
 
 func (c *Chain) checkParent(child, parent *Image, accept func(child, parent *Image) bool) error {
@@ -131,6 +147,32 @@ func (c *Chain) index() {
 			c.top[i] = uint16(k + 1)
 		}
 	}
+}
+
+// shareChunks makes the images that are kept as directories share a cache, so
+// that the memory of the chain does not depend on its length.
+func (c *Chain) shareChunks() {
+	var shared *chunkCache
+	for _, link := range c.links {
+		d, ok := link.source.(*dirBlocks)
+		switch {
+		case !ok:
+		case shared == nil:
+			shared = d.cache.Load()
+		default:
+			d.cache.Store(shared)
+		}
+	}
+}
+
+// Close closes the images that [OpenDirectory] or a [DirOpener] opened. The files
+// of others belong to who opened them.
+func (c *Chain) Close() error {
+	var errs []error
+	for _, link := range c.links {
+		errs = append(errs, link.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Links returns the images, the leaf first, the one without a parent last.

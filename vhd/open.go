@@ -39,13 +39,17 @@ func Open(r io.ReaderAt, size int64, opts *OpenOptions) (*Image, error) {
 }
 
 func (m *Image) openFixed() error {
-	m.source = flatBlocks{m}
-	m.blockSize = disk.BlockSize
-	m.allocated = int(divUp(m.Size(), m.blockSize))
+	m.setFlat()
 	if m.Size() > m.dataEnd {
 		return m.errAt("footer", "current size", m.dataEnd, ErrTruncated)
 	}
 	return nil
+}
+
+func (m *Image) setFlat() {
+	m.source = flatBlocks{m}
+	m.blockSize = disk.BlockSize
+	m.allocated = int(divUp(m.Size(), m.blockSize))
 }
 
 // readFooter chooses the footer that counts.
