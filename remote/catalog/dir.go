@@ -20,7 +20,7 @@ type diskDir struct {
 	root string
 }
 
-var _ vhd.Dir = (*diskDir)(nil)
+var _ vhd.DirMaker = (*diskDir)(nil)
 
 func (d *diskDir) path(name string) (string, error) {
 	if !fs.ValidPath(name) {
@@ -89,6 +89,15 @@ func (d *diskDir) Remove(ctx context.Context, name string) error {
 		return err
 	}
 	return d.fsys.Remove(ctx, full)
+}
+
+// MkdirAll implements vhd.DirMaker.
+func (d *diskDir) MkdirAll(ctx context.Context, name string) error {
+	full, err := d.path(name)
+	if err != nil {
+		return err
+	}
+	return remote.MkdirAll(ctx, d.fsys, full)
 }
 
 // List implements vhd.Dir.
