@@ -1,7 +1,9 @@
 // Package remotetest tests back ends, and what is built on them.
 //
-// [Test] is the suite that an implementation of [remote.Filesystem] must pass.
-// Three more things wrap or stand in for a Filesystem:
+// [Test] is the suite that an implementation of [remote.Filesystem] must pass on
+// one open Filesystem; [TestHarness] adds what takes several of them, or a storage
+// that breaks, fills up or refuses changes. Three more things wrap or stand in for
+// a Filesystem:
 //
 //   - [Faulty] makes chosen operations fail, so that a test can let the first,
 //     the second, every operation of a procedure fail in turn;

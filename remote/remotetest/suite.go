@@ -19,19 +19,24 @@ import (
 // which must not exist, and removes them. The error joins everything found to be
 // wrong; nil means that the implementation has passed.
 //
-// What [remote.Properties] do not promise is not asked for.
+// What [remote.Properties] do not promise is not asked for. What takes more than
+// one open Filesystem, or something done to the storage from outside, is in
+// [TestHarness].
 func Test(ctx context.Context, fsys remote.Filesystem) error {
 	checks := []struct {
 		promise string
 		run     func(context.Context, *suite) error
 	}{
 		{"names", checkNames},
+		{"odd-names", checkOddNames},
+		{"equal-names", checkEqualNames},
 		{"absence", checkAbsence},
 		{"directories", checkDirectories},
 		{"listing", checkListing},
 		{"exclusive-create", checkExclusiveCreate},
 		{"file", checkFile},
 		{"read-at", checkReadAt},
+		{"reader-at", checkReaderAt},
 		{"sparse", checkSparse},
 		{"rename", checkRename},
 		{"rename-directory", checkRenameDirectory},
@@ -42,7 +47,10 @@ func Test(ctx context.Context, fsys remote.Filesystem) error {
 		{"touch", checkTouch},
 		{"space", checkSpace},
 		{"writer", checkWriter},
+		{"stream", checkStream},
+		{"fs", checkFS},
 		{"concurrency", checkConcurrency},
+		{"metadata-concurrency", checkMetadataConcurrency},
 		{"cancel", checkCancel},
 	}
 	var all []error

@@ -1,6 +1,7 @@
 package remotetest_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,4 +25,11 @@ func TestEveryFilesystemOfThisModuleThatNeedsNoServerPassesTheSuite(t *testing.T
 			require.NoError(t, remotetest.Test(t.Context(), fsys))
 		})
 	}
+}
+
+func TestLocalDisksPassTheHarness(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, remotetest.TestHarness(t.Context(), remotetest.Harness{
+		Open: func(context.Context) (remote.Filesystem, error) { return local.Open(dir, nil) },
+	}))
 }

@@ -6,30 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/xenbackup/xenbackup/remote"
 )
-
-func checkNames(ctx context.Context, s *suite) error {
-	var errs []error
-	for _, name := range []string{"", "/x", "x/", "a//b", "../x", "a/../b", "./x"} {
-		_, err := s.Stat(ctx, name)
-		errs = append(errs, wantErr(fmt.Sprintf("Stat(%q)", name), err, fs.ErrInvalid))
-		_, err = s.OpenFile(ctx, name, CreateNew)
-		errs = append(errs,
-			wantErr(fmt.Sprintf("OpenFile(%q)", name), err, fs.ErrInvalid),
-			wantErr(fmt.Sprintf("Mkdir(%q)", name), s.Mkdir(ctx, name), fs.ErrInvalid),
-			wantErr(fmt.Sprintf("Remove(%q)", name), s.Remove(ctx, name), fs.ErrInvalid),
-			wantErr(fmt.Sprintf("Rename to %q", name), s.Rename(ctx, s.dir, name), fs.ErrInvalid))
-	}
-	errs = append(errs, wantErr("a name of 300 bytes", s.Mkdir(ctx, s.in(strings.Repeat("n", 300))), fs.ErrInvalid))
-	for _, base := range []string{".hidden", "with space", "ünïcode", "20261122T010000Z.json", strings.Repeat("n", 200), "a%2Fb"} {
-		errs = append(errs, s.put(ctx, base, base), s.wantContent(ctx, base, base))
-	}
-	return errors.Join(errs...)
-}
 
 func checkAbsence(ctx context.Context, s *suite) error {
 	_, statErr := s.Stat(ctx, s.in("none"))
@@ -125,7 +105,29 @@ func checkRenameDirectory(ctx context.Context, s *suite) error {
 	if err := s.Rename(ctx, s.in("a"), s.in("c")); err != nil {
 		return err
 	}
-	return errors.Join(s.wantContent(ctx, "c/x", "x"), s.wantList(ctx, "b", "c"))
+	if err := errors.Join(s.wantContent(ctx, "c/x", "x"), s.wantList(ctx, "b", "c")); err != nil {
+		return err
+	}
+	return s.renameAcrossKinds(ctx)
+}
+
+// renameAcrossKinds: a file never replaces a directory, nor the other way round;
+// an empty directory may be replaced by one, or not.
+func (s *suite) renameAcrossKinds(ctx context.Context) error {
+	if err := errors.Join(s.Mkdir(ctx, s.in("empty")), s.put(ctx, "file", "file")); err != nil {
+		return err
+	}
+	if err := errors.Join(
+		refused("rename of a file over a directory", s.Rename(ctx, s.in("file"), s.in("empty"))),
+		refused("rename of a directory over a file", s.Rename(ctx, s.in("c"), s.in("file"))),
+		refused("rename of a directory into itself", s.Rename(ctx, s.in("c"), s.in("c/d"))),
+		s.wantContent(ctx, "file", "file"), s.wantContent(ctx, "c/x", "x"), s.wantList(ctx, "b", "c", "empty", "file")); err != nil {
+		return err
+	}
+	if err := s.Rename(ctx, s.in("c"), s.in("empty")); err != nil {
+		return errors.Join(s.wantContent(ctx, "c/x", "x"), s.wantList(ctx, "b", "c", "empty", "file"))
+	}
+	return errors.Join(s.wantContent(ctx, "empty/x", "x"), s.wantList(ctx, "b", "empty", "file"))
 }
 
 func checkNoReplace(ctx context.Context, s *suite) error {
