@@ -31,7 +31,7 @@ type Export struct {
 // if l cannot be written, or if its size is not that of src. After ctx has ended
 // reads fail with its cause.
 func NewExport(ctx context.Context, src disk.Source, l Layout) (*Export, error) {
-	if err := l.check(); err != nil {
+	if err := l.checkStream(); err != nil {
 		return nil, err
 	}
 	if src.Size() != l.Size {
@@ -84,9 +84,9 @@ func (e *Export) step(p []byte) int {
 	case e.next < len(e.layout.Blocks):
 		block := e.layout.Blocks[e.next]
 		e.pending = e.layout.gap(e.next)
-		e.data = int64(block) * disk.BlockSize
+		e.data = int64(block) * e.layout.blockSize()
 		e.dataLeft = e.layout.dataIn(block)
-		e.zeroLeft = disk.BlockSize - e.dataLeft
+		e.zeroLeft = e.layout.blockSize() - e.dataLeft
 		e.next++
 	case !e.footer:
 		footer := e.layout.footer()

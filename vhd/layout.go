@@ -28,8 +28,10 @@ const (
 	layoutHeader  = footerSize                // where the header is
 	layoutLocator = layoutHeader + headerSize // one sector for the W2ru locator
 	layoutTable   = layoutLocator + sectorSize
-	layoutBitmap  = sectorSize // bytes of the bitmap of a block of 2 MiB
-	dataAlignment = 4096       // of block data in the Repository profile
+	dataAlignment = 4096 // of block data in the Repository profile
+
+	// minBlockSize is the smallest size of blocks that is written: old versions of Virtual PC used it.
+	minBlockSize = 512 << 10
 
 	// maxParentName leaves room for `.\` in the sector of the locator.
 	maxParentName = sectorSize/2 - 2
@@ -39,14 +41,18 @@ const (
 // blocks of 2 MiB, every sector of a block present, written in ascending order,
 // footers identical.
 type Layout struct {
-	Type       DiskType // Dynamic or Differencing
+	Type       DiskType // Dynamic or Differencing; Fixed only for [Create] and [Flatten]
 	Size       int64    // virtual size in bytes, a multiple of 512
 	UUID       UUID
 	ParentUUID UUID      // for Differencing
 	ParentName string    // for Differencing: relative to the directory of the image, with slashes; optional for a Host
 	Timestamp  time.Time // zero, and what a VHD cannot hold, is written as 2000-01-01
-	Blocks     []uint32  // the blocks that will be written, ascending
+	Blocks     []uint32  // the blocks that will be written, ascending; [Create] and [Flatten] want none
 	Profile    Profile
+
+	// BlockSize is the data bytes of a block, a power of two from 512 KiB to 16 MiB. 0
+	// means 2 MiB, the only size that XO, blktap and hosts take.
+	BlockSize int64
 }
 
 // check refuses what cannot be written; its errors wrap [ErrUnsupported].
@@ -54,7 +60,10 @@ func (l Layout) check() error {
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", ErrUnsupported, fmt.Sprintf(format, args...))
 	}
-	if l.Size <= 0 || l.Size%sectorSize != 0 || l.entries() > math.MaxUint32 {
+	if bs := l.blockSize(); bs < minBlockSize || bs > maxBlockSize || bs&(bs-1) != 0 {
+		return refuse("blocks of %d bytes", bs)
+	}
+	if l.Size <= 0 || l.Size%sectorSize != 0 || l.Type != Fixed && l.entries() > math.MaxUint32 {
 		return refuse("size of %d bytes", l.Size)
 	}
 	if err := l.checkParent(refuse); err != nil {
@@ -76,9 +85,9 @@ func (l Layout) check() error {
 
 func (l Layout) checkParent(refuse func(string, ...any) error) error {
 	switch l.Type {
-	case Dynamic:
+	case Fixed, Dynamic:
 		if !l.ParentUUID.IsZero() || l.ParentName != "" {
-			return refuse("a dynamic disk with a parent")
+			return refuse("a %v disk with a parent", l.Type)
 		}
 		return nil
 	case Differencing:
@@ -101,23 +110,60 @@ func (l Layout) checkParent(refuse func(string, ...any) error) error {
 	return nil
 }
 
-func (l Layout) entries() int64 { return divUp(l.Size, disk.BlockSize) }
+// checkStream also refuses what has no blocks to stream.
+func (l Layout) checkStream() error {
+	if l.Type == Fixed {
+		return fmt.Errorf("%w: a stream of a %v disk", ErrUnsupported, l.Type)
+	}
+	return l.check()
+}
+
+// blockSize returns the data bytes of a block.
+func (l Layout) blockSize() int64 {
+	if l.BlockSize == 0 {
+		return disk.BlockSize
+	}
+	return l.BlockSize
+}
+
+// bitmapLen returns the bytes of the bitmap of a block.
+func (l Layout) bitmapLen() int64 { return bitmapSize(l.blockSize()) }
+
+func (l Layout) entries() int64 { return divUp(l.Size, l.blockSize()) }
 
 // bitmapOffset returns where the bitmap of the k-th written block is.
 func (l Layout) bitmapOffset(k int) int64 {
 	first := layoutTable + batSize(l.entries())
-	stride := int64(layoutBitmap + disk.BlockSize)
+	whole := l.bitmapLen() + l.blockSize()
 	if l.Profile == Repository {
-		first = roundUp(first+layoutBitmap, dataAlignment) - layoutBitmap
-		stride = dataAlignment + disk.BlockSize
+		first, whole = alignData(first, l.bitmapLen()), roundUp(whole, dataAlignment)
 	}
-	return first + int64(k)*stride
+	return first + int64(k)*whole
+}
+
+// alignData returns the first place at or after off for a bitmap of n bytes, so that
+// the data behind it is aligned.
+func alignData(off, n int64) int64 { return roundUp(off+n, dataAlignment) - n }
+
+// dataOffset returns where the data of the k-th written block is.
+func (l Layout) dataOffset(k int) int64 { return l.bitmapOffset(k) + l.bitmapLen() }
+
+// blockEnd returns where the data of the k-th written block ends.
+func (l Layout) blockEnd(k int) int64 { return l.dataOffset(k) + l.blockSize() }
+
+// fullBitmap returns a bitmap with all sectors present.
+func (l Layout) fullBitmap() []byte {
+	b := make([]byte, l.bitmapLen())
+	for i := range b {
+		b[i] = 0xff
+	}
+	return b
 }
 
 // end returns where the last structure before the trailing footer ends.
 func (l Layout) end() int64 {
 	if n := len(l.Blocks); n > 0 {
-		return l.bitmapOffset(n-1) + layoutBitmap + disk.BlockSize
+		return l.blockEnd(n - 1)
 	}
 	return layoutTable + batSize(l.entries())
 }
@@ -128,10 +174,14 @@ func (l Layout) StreamSize() int64 { return l.end() + footerSize }
 // footer returns the footer. The creator is one whose current size, not its
 // geometry, every version of qemu takes for the size of the disk.
 func (l Layout) footer() Footer {
+	header := uint64(layoutHeader)
+	if l.Type == Fixed {
+		header = noOffset
+	}
 	return Footer{
 		Features:       2,
 		Version:        formatVersion,
-		DataOffset:     layoutHeader,
+		DataOffset:     header,
 		Timestamp:      timestamp(l.Timestamp),
 		CreatorApp:     [4]byte{'w', 'i', 'n', ' '},
 		CreatorVersion: 0x000a0000,
@@ -150,7 +200,7 @@ func (l Layout) preamble() []byte {
 		TableOffset:     layoutTable,
 		Version:         formatVersion,
 		MaxTableEntries: uint32(l.entries()),
-		BlockSize:       disk.BlockSize,
+		BlockSize:       uint32(l.blockSize()),
 		ParentUUID:      l.ParentUUID,
 		ParentName:      l.ParentName,
 	}
@@ -184,16 +234,12 @@ func (l Layout) preamble() []byte {
 func (l Layout) gap(k int) []byte {
 	previous := int64(layoutTable) + batSize(l.entries())
 	if k > 0 {
-		previous = l.bitmapOffset(k-1) + layoutBitmap + disk.BlockSize
+		previous = l.blockEnd(k - 1)
 	}
-	b := make([]byte, l.bitmapOffset(k)+layoutBitmap-previous)
-	for i := len(b) - layoutBitmap; i < len(b); i++ {
-		b[i] = 0xff
-	}
-	return b
+	return append(make([]byte, l.bitmapOffset(k)-previous), l.fullBitmap()...)
 }
 
 // dataIn returns how many bytes of a block belong to the disk.
 func (l Layout) dataIn(block uint32) int64 {
-	return min(disk.BlockSize, l.Size-int64(block)*disk.BlockSize)
+	return min(l.blockSize(), l.Size-int64(block)*l.blockSize())
 }

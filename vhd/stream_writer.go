@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-
-	"github.com/xenbackup/xenbackup/vhd/disk"
 )
 
 // StreamWriter writes an image forward only, so that it can go to a pipe or a
@@ -26,7 +24,7 @@ var errClosed = errors.New("vhd: stream writer is closed")
 // [ErrUnsupported], before anything is written, for what the format cannot
 // hold.
 func NewStreamWriter(w io.Writer, l Layout) (*StreamWriter, error) {
-	if err := l.check(); err != nil {
+	if err := l.checkStream(); err != nil {
 		return nil, err
 	}
 	l.Blocks = slices.Clone(l.Blocks)
@@ -37,7 +35,7 @@ func NewStreamWriter(w io.Writer, l Layout) (*StreamWriter, error) {
 // Size returns the bytes that will have been written once Close succeeds.
 func (s *StreamWriter) Size() int64 { return s.layout.StreamSize() }
 
-// WriteBlock writes the 2 MiB of one block; data may be shorter, the rest then
+// WriteBlock writes one block, usually of 2 MiB; data may be shorter, the rest then
 // is zeros, and so is what lies beyond the end of the disk. Blocks must come
 // exactly as [Layout].Blocks lists them, else the error wraps [ErrBlockOrder].
 // After an error nothing more is written.
@@ -51,7 +49,8 @@ func (s *StreamWriter) WriteBlock(index uint32, data []byte) error {
 	if s.next == len(s.layout.Blocks) || s.layout.Blocks[s.next] != index {
 		return s.fail(fmt.Errorf("%w: block %d", ErrBlockOrder, index))
 	}
-	if len(data) > disk.BlockSize {
+	blockSize := s.layout.blockSize()
+	if int64(len(data)) > blockSize {
 		return s.fail(fmt.Errorf("%w: block of %d bytes", ErrUnsupported, len(data)))
 	}
 	data = data[:min(int64(len(data)), s.layout.dataIn(index))]
@@ -62,8 +61,8 @@ func (s *StreamWriter) WriteBlock(index uint32, data []byte) error {
 		return err
 	}
 	s.next++
-	if missing := disk.BlockSize - len(data); missing > 0 {
-		return s.pad(missing)
+	if missing := blockSize - int64(len(data)); missing > 0 {
+		return s.pad(int(missing))
 	}
 	return nil
 }
