@@ -12,7 +12,9 @@ import (
 )
 
 // CallAsync makes a call that may take long as a task of the pool (Async.<method>), waits for the task, decodes its result into
-// result, which may be nil, and destroys the task. A task that fails is an *Error with the task's code.
+// result, which may be nil, and destroys the task. A task that fails is an *Error with the task's code; one that succeeds without the
+// reference that result is for is ErrProtocol. Calls that the pool refuses for the moment are made again as Call says, a task that has
+// failed only when that proves that nothing was done.
 //
 // When ctx ends, the task is cancelled, and CallAsync returns the cause of ctx within twice Options.CancelTimeout. Operations that
 // cannot be cancelled may finish all the same: if that is seen in this time, their result is returned and the error is nil, so that
@@ -21,17 +23,17 @@ func (c *Client) CallAsync(ctx context.Context, method string, result any, args 
 	if ctx.Err() != nil {
 		return fmt.Errorf("xapi: %s: %w", method, context.Cause(ctx))
 	}
-	return c.persist(ctx, method, args, func() error { return c.callTask(ctx, method, result, args) })
+	return c.persist(ctx, method, args, func() (bool, error) { return c.callTask(ctx, method, result, args) })
 }
 
-// callTask is one attempt of CallAsync.
-func (c *Client) callTask(ctx context.Context, method string, result any, args []any) error {
+// callTask is one attempt of CallAsync. It says whether the task was made: a pool that refuses to make it has done nothing.
+func (c *Client) callTask(ctx context.Context, method string, result any, args []any) (begun bool, err error) {
 	// Started under a context that outlives ctx: a start that is cut off would leave a task nobody knows.
 	grace, stop := outlive(ctx, c.opts.CancelTimeout)
 	defer stop()
 	var task Ref[Task]
 	if err := c.callOnce(grace, "Async."+method, &task, args); err != nil {
-		return err
+		return false, err
 	}
 	record, err := c.await(ctx, task)
 	if err != nil {
@@ -42,12 +44,12 @@ func (c *Client) callTask(ctx context.Context, method string, result any, args [
 	}
 	c.destroyTask(ctx, task)
 	if record == nil {
-		return fmt.Errorf("%s: %w", method, err)
+		return true, fmt.Errorf("%s: %w", method, err)
 	}
 	if outcome := c.outcome(method, record, result); err == nil || outcome == nil {
-		return outcome
+		return true, outcome
 	}
-	return fmt.Errorf("%s: %w", method, err)
+	return true, fmt.Errorf("%s: %w", method, err)
 }
 
 // outlive returns a context that ends, with the cause of ctx, the given time after ctx.
@@ -89,7 +91,7 @@ func (c *Client) destroyTask(ctx context.Context, task Ref[Task]) {
 func (c *Client) outcome(method string, t *Task, result any) error {
 	if t.Status == "success" {
 		if err := decodeTaskResult(t.Result, result); err != nil {
-			return fmt.Errorf("xapi: %s: task result: %w", method, c.secrets.wrap(err))
+			return fmt.Errorf("xapi: %s: %w: task result: %w", method, ErrProtocol, c.secrets.wrap(err))
 		}
 		return nil
 	}
@@ -103,10 +105,16 @@ func (c *Client) outcome(method string, t *Task, result any) error {
 	return c.secrets.newError(method, info[0], info[1:])
 }
 
-// decodeTaskResult reads XML-RPC value text; nothing at all is void, and very old servers wrote plain text. XML-RPC as xapi writes
-// it has no integers, so a string is tried as one where the caller wants one.
+// decodeTaskResult reads XML-RPC value text; nothing at all is void, which is no reference, and very old servers wrote plain text.
+// XML-RPC as xapi writes it has no integers, so a string is tried as one where the caller wants one.
 func decodeTaskResult(text string, result any) error {
-	if result == nil || text == "" {
+	if result == nil {
+		return nil
+	}
+	if text == "" {
+		if _, wanted := result.(interface{ IsNull() bool }); wanted {
+			return errors.New("no reference")
+		}
 		return nil
 	}
 	if !strings.HasPrefix(strings.TrimSpace(text), "<") {

@@ -30,7 +30,9 @@ func TestCallAsyncReturnsTheTasksResultAndLeavesNoTask(t *testing.T) {
 
 	s.async("VM.destroy", func(ref string) { s.settle(ref, "success", "") })
 	require.NoError(t, c.CallAsync(t.Context(), "VM.destroy", nil))
-	require.NoError(t, c.CallAsync(t.Context(), "VM.destroy", &snapshot))
+	var text string
+	require.NoError(t, c.CallAsync(t.Context(), "VM.destroy", &text))
+	require.ErrorIs(t, c.CallAsync(t.Context(), "VM.destroy", &snapshot), xapi.ErrProtocol)
 }
 
 func TestCallAsyncFailsWithTheTasksError(t *testing.T) {

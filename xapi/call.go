@@ -1,9 +1,6 @@
 package xapi
 
-import (
-	"context"
-	"errors"
-)
+import "context"
 
 var _ Caller = (*Client)(nil)
 
@@ -16,7 +13,7 @@ var _ Caller = (*Client)(nil)
 // The pool may let a call wait for hours until another operation ends; use CallAsync for everything that it queues. Ending ctx
 // abandons the answer, not the work.
 func (c *Client) Call(ctx context.Context, method string, result any, args ...any) error {
-	return c.persist(ctx, method, args, func() error { return c.callOnce(ctx, method, result, args) })
+	return c.persist(ctx, method, args, func() (bool, error) { return !oneStep(method), c.callOnce(ctx, method, result, args) })
 }
 
 // callOnce makes a call until the pool has said something about it.
@@ -30,35 +27,10 @@ func (c *Client) callOnce(ctx context.Context, method string, result any, args [
 	for logins := 0; err == nil; logins++ {
 		params := append([]any{string(at.session)}, args...)
 		err = c.post(ctx, at.host, method, params, result)
-		switch {
-		case err == nil || logins == maxLogins:
-			return err
-		case errors.Is(err, ErrSessionInvalid), errors.Is(err, ErrHostIsSlave):
-			c.log.InfoContext(ctx, "session lost", "host", at.host.Host, "method", method)
-			at, err = c.attach(ctx, at)
-		case c.adrift(at.host, err):
-			next, lost := c.attach(ctx, at)
-			if lost != nil {
-				return err
-			}
-			if next.host.Host == at.host.Host { // it was away for a moment only, and still knows the session
-				_ = c.logout(ctx, at)
-			}
-			at, err = next, nil
-		default:
+		if err == nil || logins == maxLogins {
 			return err
 		}
+		at, err = c.follow(ctx, at, err, idempotent(method))
 	}
 	return err
-}
-
-// attached returns the current login, making one if there is none.
-func (c *Client) attached(ctx context.Context) (*login, error) {
-	c.mu.Lock()
-	at := c.current
-	c.mu.Unlock()
-	if at != nil {
-		return at, nil
-	}
-	return c.attach(ctx, nil)
 }

@@ -24,29 +24,31 @@ type Client struct {
 	secrets   redactor
 	calls     atomic.Int64
 
-	mu      sync.Mutex
-	current *login
-	renewal *renewal   // nil when nobody is logging in
-	others  []*url.URL // hosts of the pool
-	hosts   hostRecords
-	routes  *routes // for transfers, nil before the first
-	closed  bool
+	mu       sync.Mutex
+	current  *login
+	replaced map[*login]struct{} // by current, but transfers still run by them
+	renewal  *renewal            // nil when nobody is logging in
+	hosts    hostRecords         // of the pool, as the last login that could read them found them
+	routes   *routes             // for transfers, nil before the first
+	closed   bool
 }
 
 // Dial logs in to the pool at addr: http(s)://host[:port], or just a host, which means https. Any host of the pool will do: a slave
 // names its master, and Dial follows. A refused password is ErrAuthenticationFailed, no connection is ErrUnreachable. Close the
 // Client to log out.
+//
+// When ctx ends while a host has the request, Dial waits for its answer for Options.CancelTimeout more, to log out again.
 func Dial(ctx context.Context, addr string, opts *Options) (*Client, error) {
 	home, err := parseAddress(addr)
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{opts: opts.withDefaults(), home: home}
+	c := &Client{opts: opts.withDefaults(), home: home, replaced: make(map[*login]struct{})}
 	if err := c.opts.validate(); err != nil {
 		return nil, err
 	}
 	c.log = c.opts.Logger
-	c.secrets.learn(c.opts.Password)
+	c.secrets.learnPassword(c.opts.Password)
 	c.wire = wireOf(c.opts.Protocol)
 	c.rpc, c.data = c.opts.Transport, c.opts.Transport
 	if c.opts.Transport == nil {
@@ -57,7 +59,11 @@ func Dial(ctx context.Context, addr string, opts *Options) (*Client, error) {
 		rpc, data := newHosts(&c.opts, config, 0), newHosts(&c.opts, config, transferBuffer)
 		c.rpc, c.data, c.owned = rpc, data, []*hosts{rpc, data}
 	}
-	if err := c.connect(ctx); err != nil {
+	err = c.connect(ctx)
+	if err == nil && ctx.Err() != nil { // the answer came too late
+		err = errors.Join(fmt.Errorf("xapi: %s: log in: %w", home.Host, context.Cause(ctx)), c.Close())
+	}
+	if err != nil {
 		c.closeIdle()
 		return nil, err
 	}
@@ -101,28 +107,23 @@ func (c *Client) Host() string {
 // Close logs out. Calls and transfers that are still under way fail; end them before. Closing again does nothing.
 func (c *Client) Close() error {
 	c.mu.Lock()
-	last := c.current
+	last, replaced := c.current, c.replaced
 	closed := c.closed
-	c.closed, c.current = true, nil
+	c.closed, c.current, c.replaced = true, nil, make(map[*login]struct{})
 	c.mu.Unlock()
 	if closed {
 		return nil
 	}
 	defer c.closeIdle()
+	for at := range replaced {
+		c.forget(context.Background(), at)
+	}
 	if last == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), c.opts.CancelTimeout, ErrStalled)
+	ctx, cancel := c.cleanup(context.Background())
 	defer cancel()
 	return c.logout(ctx, last)
-}
-
-func (c *Client) logout(ctx context.Context, l *login) error {
-	err := c.post(ctx, l.host, "session.logout", []any{string(l.session)}, nil)
-	if err != nil && !errors.Is(err, ErrSessionInvalid) {
-		return fmt.Errorf("log out: %w", err)
-	}
-	return nil
 }
 
 func (c *Client) closeIdle() {

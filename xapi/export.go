@@ -25,19 +25,21 @@ type Download struct {
 	ctx      context.Context //nolint:containedctx // ends when the download is closed or stalls
 	end      context.CancelCauseFunc
 	body     io.ReadCloser
-	sized    bool // a length was announced
+	sized    bool                  // a length was announced
+	proof    func(*Download) error // that it is complete, when the pool says so; nil where only a reader of the format can tell
 	dog      *watchdog
 	pulse    *pulse // nil where silence is a stall
 	count    int64
+	last     lastBytes
 	err      error // of Read, for good
 
 	once     sync.Once
 	finished error
 }
 
-// ExportVDI opens a disk for reading: a VHD stream, or with format raw exactly VirtualSize bytes. It returns when the host has begun
-// to answer; the first byte may take minutes more, while the host looks for blocks that are not zero. The download ends with ctx.
-// Always Close it.
+// ExportVDI opens a disk for reading: a VHD stream, or with format raw exactly VirtualSize bytes, which Finish insists on. It returns when
+// the host has begun to answer; the first byte may take minutes more, while the host looks for blocks that are not zero. The download
+// ends with ctx. Always Close it.
 func (c *Client) ExportVDI(ctx context.Context, vdi Ref[VDI], opts *ExportVDIOptions) (*Download, error) {
 	if opts == nil {
 		opts = &ExportVDIOptions{}
@@ -49,7 +51,34 @@ func (c *Client) ExportVDI(ctx context.Context, vdi Ref[VDI], opts *ExportVDIOpt
 	if !opts.Base.IsNull() {
 		query.Set("base", string(opts.Base))
 	}
-	return c.download(ctx, "export of VDI "+string(vdi), opts.Name, "export_raw_vdi", query)
+	what := "export of VDI " + string(vdi)
+	if opts.Format != "raw" {
+		return c.download(ctx, what, opts.Name, "export_raw_vdi", query)
+	}
+	if !opts.Base.IsNull() {
+		return nil, fmt.Errorf("xapi: %s: a raw export has no base: what did not change could not be told from zeros", what)
+	}
+	var size int64
+	if err := c.Call(ctx, "VDI.get_virtual_size", &size, vdi); err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	d, err := c.download(ctx, what, opts.Name, "export_raw_vdi", query)
+	if err == nil {
+		d.proof = func(d *Download) error { return d.measure(size) }
+	}
+	return d, err
+}
+
+// measure is for a stream of known size.
+func (d *Download) measure(size int64) error {
+	switch {
+	case d.count < size:
+		return fmt.Errorf("xapi: %s: %w: %d of %d bytes: %w", d.transfer.what, ErrTruncated, d.count, size, io.ErrUnexpectedEOF)
+	case d.count > size:
+		return fmt.Errorf("xapi: %s: %w: %d bytes, and the disk has %d", d.transfer.what, ErrProtocol, d.count, size)
+	default:
+		return nil
+	}
 }
 
 // download makes the transfer of an export, again when the handler wants another session.
@@ -104,6 +133,7 @@ func (d *Download) Read(p []byte) (int, error) {
 		d.dog.rest()
 	}
 	d.count += int64(n)
+	d.last.add(p[:n])
 	if err != nil {
 		d.err = d.readError(err)
 	}
@@ -147,7 +177,10 @@ func (d *Download) finish(ctx context.Context) error {
 		defer cancel()
 		var refused *Error
 		if err = t.verdict(waiting); err == nil || errors.As(err, &refused) {
-			t.client.destroyTask(ctx, t.task)
+			t.end(ctx)
+			if err == nil && d.proof != nil {
+				err = d.proof(d)
+			}
 			return err
 		}
 	}

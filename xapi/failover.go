@@ -3,31 +3,38 @@ package xapi
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/url"
+	"strings"
 )
 
 // hostRecords are the hosts of a pool by reference: its database alone has these references.
-type hostRecords map[string]struct {
-	Address string `json:"address"`
+type hostRecords map[string]hostRecord
+
+type hostRecord struct {
+	Address   string `json:"address"`
+	Hostname  string `json:"hostname"`
+	NameLabel string `json:"name_label"`
 }
 
-// learnHosts remembers the addresses of the pool's hosts, for the day when the master cannot be reached. A pool that does not tell is
-// none the worse.
+// isCalled reports whether somebody who says name means this host. A name is enough to find the pin to check the host by, never to
+// trust it.
+func (r hostRecord) isCalled(name string) bool {
+	short, _, _ := strings.Cut(name, ".")
+	return sameHost(name, r.Address) || sameHost(name, r.Hostname) || sameHost(name, r.NameLabel) || sameHost(short, r.Hostname)
+}
+
+// learnHosts remembers the hosts of the pool, for the day when the master cannot be reached. A pool that does not tell is none the
+// worse.
 func (c *Client) learnHosts(ctx context.Context, at *login) {
 	records, err := c.hostsAt(ctx, at)
 	if err != nil {
 		c.log.DebugContext(ctx, "addresses of the hosts not learned", "error", err)
 		return
 	}
-	var others []*url.URL
-	for _, record := range records {
-		if host, err := masterURL(at.host, record.Address); err == nil {
-			others = append(others, host)
-		}
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.others, c.hosts = others, records
+	c.hosts = records
 }
 
 func (c *Client) hostsAt(ctx context.Context, at *login) (records hostRecords, err error) {
@@ -37,11 +44,15 @@ func (c *Client) hostsAt(ctx context.Context, at *login) (records hostRecords, e
 	return records, err
 }
 
+func (c *Client) knownHosts() hostRecords {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.hosts
+}
+
 // samePool tells whether a host that was asked in the master's place still belongs to the pool: its address may have passed to another.
 func (c *Client) samePool(ctx context.Context, at *login) error {
-	c.mu.Lock()
-	known := c.hosts
-	c.mu.Unlock()
+	known := c.knownHosts()
 	if len(known) == 0 {
 		return nil
 	}
@@ -58,33 +69,102 @@ func (c *Client) samePool(ctx context.Context, at *login) error {
 }
 
 // elsewhere are the places to ask for the master when it is not at host: where Dial began, and the hosts of the pool. With pinned
-// certificates only hosts that have a pin are asked.
+// certificates only hosts that have a pin are asked, by the name that is pinned: the password is for nobody else.
 func (c *Client) elsewhere(host *url.URL) []*url.URL {
-	c.mu.Lock()
-	others := append([]*url.URL{c.home}, c.others...)
-	c.mu.Unlock()
 	var places []*url.URL
 	seen := map[string]bool{host.Host: true}
-	for _, other := range others {
-		if _, pinned := c.opts.Pins[other.Hostname()]; len(c.opts.Pins) > 0 && !pinned {
-			continue
+	ask := func(place *url.URL) {
+		if !seen[place.Host] {
+			seen[place.Host] = true
+			places = append(places, place)
 		}
-		if !seen[other.Host] {
-			seen[other.Host] = true
-			places = append(places, other)
+	}
+	if len(c.opts.Pins) == 0 || c.pinned(c.home.Hostname()) {
+		ask(c.home)
+	}
+	for _, record := range c.knownHosts() {
+		for _, name := range c.provable(record) {
+			if place, err := masterURL(host, name); err == nil {
+				ask(place)
+			}
 		}
 	}
 	return places
 }
 
-// adrift reports whether the call never left, because host could not be reached, and there are other hosts to ask. A host that was
-// reached and did not prove itself is no reason to go elsewhere.
-func (c *Client) adrift(host *url.URL, err error) bool {
-	return errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrUntrusted) && len(c.elsewhere(host)) > 0
+// provable are the names by which a host can be asked to prove itself: its address, or with pins those that are pinned.
+func (c *Client) provable(record hostRecord) []string {
+	if len(c.opts.Pins) == 0 {
+		return []string{record.Address}
+	}
+	var names []string
+	if name := hostOnly(record.Address); c.pinned(name) {
+		names = append(names, record.Address)
+	}
+	for name := range c.opts.Pins {
+		if !sameHost(name, hostOnly(record.Address)) && record.isCalled(name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
-// logInAnywhere logs in at host or, when that cannot be reached, wherever another host of the pool says the master is now. The error
-// is host's.
+// hostOnly is a host without the port that may follow it.
+func hostOnly(address string) string {
+	if u, err := parseAddress(address); err == nil {
+		return u.Hostname()
+	}
+	return address
+}
+
+func (c *Client) pinned(name string) bool {
+	for host := range c.opts.Pins {
+		if sameHost(host, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// away reports whether err may mean that the host is gone, or that nobody but a proxy is left of it. A host that was reached and did
+// not prove itself is no reason to go elsewhere.
+func away(err error) bool {
+	var answer *statusError
+	if errors.As(err, &answer) {
+		return answer.status == http.StatusBadGateway || answer.status == http.StatusServiceUnavailable || answer.status == http.StatusGatewayTimeout
+	}
+	return !errors.Is(err, ErrUntrusted) &&
+		(errors.Is(err, ErrUnreachable) || errors.Is(err, ErrConnectionLost) || errors.Is(err, ErrStalled))
+}
+
+// adrift reports whether host is away, and there are other hosts to ask.
+func (c *Client) adrift(host *url.URL, err error) bool {
+	return away(err) && len(c.elsewhere(host)) > 0
+}
+
+// follow finds the login for the repetition of a call that failed by the given one, or returns the error to report. again says that
+// the call may be repeated though it may have been done; what never left may always be.
+func (c *Client) follow(ctx context.Context, at *login, cause error, again bool) (*login, error) {
+	if errors.Is(cause, ErrSessionInvalid) || errors.Is(cause, ErrHostIsSlave) {
+		c.log.InfoContext(ctx, "session lost", "host", at.host.Host)
+		return c.attach(ctx, at)
+	}
+	if ctx.Err() != nil || !again && !errors.Is(cause, ErrUnreachable) || !c.adrift(at.host, cause) {
+		return nil, cause
+	}
+	next, err := c.attach(ctx, at)
+	switch {
+	case errors.Is(err, ErrClosed):
+		return nil, err
+	case err != nil:
+		return nil, cause
+	case next.host.Host == at.host.Host: // it was away for a moment only, and knows the session
+		c.replace(ctx, at)
+	}
+	return next, nil
+}
+
+// logInAnywhere logs in at host or, when that is away, wherever another host of the pool says the master is now. The error is host's.
 func (c *Client) logInAnywhere(ctx context.Context, host *url.URL) (*login, error) {
 	at, err := c.logIn(ctx, host)
 	if err == nil || !c.adrift(host, err) {
@@ -94,7 +174,7 @@ func (c *Client) logInAnywhere(ctx context.Context, host *url.URL) (*login, erro
 		if ctx.Err() != nil {
 			break
 		}
-		c.log.InfoContext(ctx, "asking another host for the master", "unreachable", host.Host, "host", other.Host)
+		c.log.InfoContext(ctx, "asking another host for the master", "away", host.Host, "host", other.Host)
 		at, otherErr := c.logIn(ctx, other)
 		if otherErr != nil {
 			continue
@@ -103,7 +183,7 @@ func (c *Client) logInAnywhere(ctx context.Context, host *url.URL) (*login, erro
 			return at, nil
 		}
 		c.log.WarnContext(ctx, "not the pool's master", "host", other.Host, "error", c.secrets.wrap(otherErr))
-		_ = c.logout(ctx, at)
+		c.forget(ctx, at)
 	}
 	return nil, err
 }

@@ -95,7 +95,7 @@ func (t *transfer) put(outer context.Context, to *url.URL, up *upload) error {
 		err = fmt.Errorf("%s: after %d bytes: %w", t.what, sent, broken)
 	}
 	if err == nil || refused != nil {
-		t.client.destroyTask(outer, t.task)
+		t.end(outer)
 		return err
 	}
 	t.abandon(outer)

@@ -15,6 +15,9 @@ const (
 	watchWait = time.Minute
 	// watchGrace is how much longer its answer may take to begin, or to go on.
 	watchGrace = 15 * time.Second
+	// patience is how many attempts in a row may find nobody before other hosts are asked where the master is: a watch whose
+	// connection was cut goes on where it was, one that moves to another login starts anew.
+	patience = 1
 	// maxBackOff bounds the pause between attempts, unless Options.PollInterval is longer.
 	maxBackOff = 30 * time.Second
 )
@@ -179,10 +182,10 @@ func (p *poller) recover(ctx context.Context, at *login, cause error) (time.Dura
 		p.token = ""
 		p.losses++
 		return p.backOff(p.losses - 1), nil
-	case errors.Is(cause, ErrSessionInvalid), errors.Is(cause, ErrHostIsSlave):
-		log.InfoContext(ctx, "session lost", "method", "event.from")
-		p.losses++
-		if _, cause = p.client.attach(ctx, at); cause == nil {
+	case errors.Is(cause, ErrSessionInvalid), errors.Is(cause, ErrHostIsSlave), at != nil && p.failed >= patience && away(cause):
+		var next *login
+		if next, cause = p.client.follow(ctx, at, cause, true); next != nil {
+			p.losses++
 			return p.backOff(p.losses - 1), nil
 		}
 	}

@@ -15,26 +15,40 @@ import (
 	"sync"
 )
 
-// keptSecrets is how many past sessions and passwords are still recognised in what servers say.
+// keptSecrets is how many past sessions, and how many passwords, are still recognised in what servers say.
 const keptSecrets = 64
 
 // redactor replaces the passwords and the session references of one client in text that comes from elsewhere.
 type redactor struct {
-	mu      sync.Mutex
-	secrets []Secret // newest last
+	mu        sync.Mutex
+	passwords []Secret // the one used last is last
+	sessions  []Secret
 }
 
-// learn must be called before a secret is used for the first time.
-func (r *redactor) learn(secret Secret) {
+// learn must be called before a session is used for the first time.
+func (r *redactor) learn(session Secret) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if secret == "" || slices.Contains(r.secrets, secret) {
-		return
+	r.sessions = remembered(r.sessions, session)
+}
+
+// learnPassword must be called before each use of a password. Passwords rotate rarely and sessions often: they do not share a list.
+func (r *redactor) learnPassword(password Secret) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.passwords = remembered(r.passwords, password)
+}
+
+// remembered puts a secret at the end of the list, and drops the oldest when it gets too long.
+func remembered(list []Secret, secret Secret) []Secret {
+	if secret == "" {
+		return list
 	}
-	if len(r.secrets) == keptSecrets {
-		r.secrets = slices.Delete(r.secrets, 1, 2) // the first is the password
+	list = slices.DeleteFunc(list, func(known Secret) bool { return known == secret })
+	if len(list) == keptSecrets {
+		list = slices.Delete(list, 0, 1)
 	}
-	r.secrets = append(r.secrets, secret)
+	return append(list, secret)
 }
 
 // longest is the length of the longest spelling of a secret.
@@ -49,7 +63,7 @@ func (r *redactor) longest() int {
 // spellings are the ways in which a server or a library may write the secrets, the longest first, so that none hides in another.
 func (r *redactor) spellings() []string {
 	r.mu.Lock()
-	secrets := slices.Clone(r.secrets)
+	secrets := slices.Concat(r.passwords, r.sessions)
 	r.mu.Unlock()
 	var all []string
 	for _, s := range secrets {
@@ -67,11 +81,16 @@ func (r *redactor) spellings() []string {
 }
 
 // redact replaces every spelling of every secret; also what is left of one whose end was cut off, if that is half of it,
-// or minCutSecret bytes.
+// or minCutSecret bytes. A short secret that looks like a word is replaced where it is one, so that a password such as root does not tear
+// other words apart, and show what it is by that.
 func (r *redactor) redact(text string) string {
 	spellings := r.spellings()
 	for _, spelling := range spellings {
-		text = strings.ReplaceAll(text, spelling, redacted)
+		if len(spelling) < minCutSecret && !strings.ContainsFunc(spelling, func(c rune) bool { return c > 'z' || !wordByte(byte(c)) }) {
+			text = redactWords(text, spelling)
+		} else {
+			text = strings.ReplaceAll(text, spelling, redacted)
+		}
 	}
 	for _, spelling := range spellings {
 		if len(spelling) >= minCutSecret {
@@ -83,6 +102,39 @@ func (r *redactor) redact(text string) string {
 
 // minCutSecret is the length of the shortest secret that is looked for in parts.
 const minCutSecret = 16
+
+// redactWords replaces a word of letters and digits where it does not stand inside a longer one.
+func redactWords(text, word string) string {
+	var out strings.Builder
+	for {
+		i := strings.Index(text, word)
+		if i < 0 {
+			out.WriteString(text)
+			return out.String()
+		}
+		before, after := text[:i], text[i+len(word):]
+		if after != "" && wordByte(after[0]) || before != "" && wordByte(before[i-1]) && !endsInEscape(before) {
+			out.WriteString(text[:i+1])
+			text = text[i+1:] // the next one may begin within this
+			continue
+		}
+		out.WriteString(before)
+		out.WriteString(redacted)
+		text = after
+	}
+}
+
+func wordByte(c byte) bool { return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' }
+
+// endsInEscape reports whether text ends in an escape sequence of a URL, of JSON or of Go, whose letters are no part of a word.
+func endsInEscape(text string) bool {
+	for mark, length := range map[string]int{"%": 3, `\`: 2, `\x`: 4, `\u`: 6, `\U`: 10} {
+		if len(text) >= length && strings.HasPrefix(text[len(text)-length:], mark) {
+			return true
+		}
+	}
+	return false
+}
 
 func redactBeginnings(text, secret string) string {
 	half := secret[:min(len(secret)/2, minCutSecret)]

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -40,12 +41,12 @@ func (p *RetryPolicy) pause(attempt int) time.Duration {
 }
 
 // persist makes attempts until one succeeds, fails for good, or must be the last; also when ctx would end before the next. Its error
-// is that of the last attempt.
-func (c *Client) persist(ctx context.Context, method string, args []any, attempt func() error) error {
+// is that of the last attempt. An attempt says, too, whether something may have been done before it was refused.
+func (c *Client) persist(ctx context.Context, method string, args []any, attempt func() (begun bool, err error)) error {
 	for n := 1; ; n++ {
-		err := attempt()
+		begun, err := attempt()
 		var refused *Error
-		if err == nil || n >= c.opts.Retry.Attempts || ctx.Err() != nil || !errors.As(err, &refused) || !transient(method, args, refused) {
+		if err == nil || n >= c.opts.Retry.Attempts || ctx.Err() != nil || !errors.As(err, &refused) || !transient(method, begun, args, refused) {
 			return err
 		}
 		wait := c.opts.Retry.pause(n)
@@ -62,12 +63,12 @@ func (c *Client) persist(ctx context.Context, method string, args []any, attempt
 
 // transient reports whether the same call may succeed later, and making it again does nothing twice: because it is a getter, or
 // because the refusal proves that nothing was done.
-func transient(method string, args []any, refused *Error) bool {
+func transient(method string, begun bool, args []any, refused *Error) bool {
 	switch refused.Code {
 	case ErrHostStillBooting.Code, ErrTooBusy.Code, ErrTooManyPendingTasks.Code:
-		return true // refused at the door
+		return !begun || idempotent(method) // else it may be a later step that was refused
 	case ErrOtherOperationInProgress.Code:
-		return idempotent(method) || lockedOut(args, refused)
+		return !begun || idempotent(method) || lockedOut(args, refused)
 	case ErrCannotContactHost.Code:
 		return idempotent(method) // else it may have been reached before
 	default:
@@ -82,4 +83,19 @@ func lockedOut(args []any, refused *Error) bool {
 		return false
 	}
 	return slices.Contains(refused.Params[:2], fmt.Sprint(args[0]))
+}
+
+// oneStep reports whether a call does one thing or nothing: it changes one field of one object, or it is about a task or an event. When
+// such a call is refused, nothing was done.
+func oneStep(method string) bool {
+	class, name, _ := strings.Cut(method, ".")
+	if class == "task" || class == "event" || class == "session" {
+		return true
+	}
+	for _, prefix := range []string{"get_", "set_", "add_to_", "remove_from_", "add_tags", "remove_tags"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
 }

@@ -79,9 +79,12 @@ func TestCallsRefusedForTheMomentAreRepeated(t *testing.T) {
 		refusal []string
 		repeats bool
 	}{
-		"booting":                        {"VM.snapshot", []string{"HOST_STILL_BOOTING"}, true},
-		"too busy":                       {"VM.snapshot", []string{"TOO_BUSY"}, true},
-		"too many tasks":                 {"VM.snapshot", []string{"TOO_MANY_PENDING_TASKS"}, true},
+		"booting":                        {"VM.get_record", []string{"HOST_STILL_BOOTING"}, true},
+		"too busy":                       {"VM.add_to_other_config", []string{"TOO_BUSY"}, true},
+		"too many tasks":                 {"task.create", []string{"TOO_MANY_PENDING_TASKS"}, true},
+		"booting, at a later step":       {"VM.snapshot", []string{"HOST_STILL_BOOTING"}, false},
+		"too busy, at a later step":      {"VM.snapshot", []string{"TOO_BUSY"}, false},
+		"too many tasks, at one":         {"VM.snapshot", []string{"TOO_MANY_PENDING_TASKS"}, false},
 		"the object is busy":             {"VM.snapshot", busy("OpaqueRef:vm"), true},
 		"another object is busy":         {"VM.snapshot", busy("OpaqueRef:other"), false},
 		"a getter's object is busy":      {"VM.get_record", busy("OpaqueRef:other"), true},
@@ -136,14 +139,14 @@ func TestRetriesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		attempts := 0
 		pool := scripted(func(_, method string, _ []any) (any, []string, error) {
-			if method != "VM.start" {
+			if method != "VM.set_tags" {
 				return nil, nil, nil
 			}
 			attempts++
 			return nil, []string{"TOO_BUSY"}, nil
 		})
 		begin := time.Now()
-		require.ErrorIs(t, pool.dial(t, nil).Call(t.Context(), "VM.start", nil), xapi.ErrTooBusy)
+		require.ErrorIs(t, pool.dial(t, nil).Call(t.Context(), "VM.set_tags", nil), xapi.ErrTooBusy)
 		require.Equal(t, 8, attempts)
 		require.LessOrEqual(t, time.Since(begin), 91*time.Second)
 		require.GreaterOrEqual(t, time.Since(begin), 45*time.Second)
@@ -153,26 +156,26 @@ func TestRetriesAreBounded(t *testing.T) {
 			o.Retry = xapi.RetryPolicy{Attempts: 20, Wait: time.Minute, MaxWait: time.Minute}
 		})
 		begin = time.Now()
-		require.ErrorIs(t, c.Call(t.Context(), "VM.start", nil), xapi.ErrTooBusy)
+		require.ErrorIs(t, c.Call(t.Context(), "VM.set_tags", nil), xapi.ErrTooBusy)
 		require.Equal(t, 20, attempts)
 		require.LessOrEqual(t, time.Since(begin), 19*time.Minute)
 
 		attempts = 0
 		c = pool.dial(t, func(o *xapi.Options) { o.Retry.Attempts = 1 })
-		require.ErrorIs(t, c.Call(t.Context(), "VM.start", nil), xapi.ErrTooBusy)
+		require.ErrorIs(t, c.Call(t.Context(), "VM.set_tags", nil), xapi.ErrTooBusy)
 		require.Equal(t, 1, attempts)
 
 		// a deadline that the pause would not keep ends it at once, with the pool's answer
 		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
 		defer cancel()
 		begin = time.Now()
-		require.ErrorIs(t, pool.dial(t, nil).Call(ctx, "VM.start", nil), xapi.ErrTooBusy)
+		require.ErrorIs(t, pool.dial(t, nil).Call(ctx, "VM.set_tags", nil), xapi.ErrTooBusy)
 		require.Zero(t, time.Since(begin))
 
 		ctx, stop := context.WithCancelCause(t.Context())
 		reason := errors.New("the operator")
 		time.AfterFunc(300*time.Millisecond, func() { stop(reason) })
-		err := pool.dial(t, nil).Call(ctx, "VM.start", nil)
+		err := pool.dial(t, nil).Call(ctx, "VM.set_tags", nil)
 		require.ErrorIs(t, err, xapi.ErrTooBusy)
 		require.ErrorIs(t, err, reason)
 	})
@@ -205,6 +208,53 @@ func TestTasksRefusedForTheMomentAreMadeAgain(t *testing.T) {
 		require.Equal(t, 3, starts)
 		require.Equal(t, 3, destroyed)
 	})
+}
+
+// What refuses to make a task has done nothing; what a task fails with may come after half of its work.
+func TestATaskThatFailedIsMadeAgainOnlyIfNothingWasDone(t *testing.T) {
+	t.Parallel()
+	for _, probe := range []struct {
+		method, code string
+		atStart      bool
+		starts       int
+	}{
+		{"VM.snapshot", "HOST_STILL_BOOTING", true, 3},
+		{"VM.snapshot", "TOO_BUSY", true, 3},
+		{"VM.snapshot", "TOO_MANY_PENDING_TASKS", true, 3},
+		{"VM.snapshot", "HOST_STILL_BOOTING", false, 1},
+		{"VM.snapshot", "TOO_BUSY", false, 1},
+		{"VM.snapshot", "TOO_MANY_PENDING_TASKS", false, 1},
+		{"VM.get_boot_record", "TOO_BUSY", false, 3},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			starts := 0
+			c := scripted(func(_, method string, _ []any) (any, []string, error) {
+				switch method {
+				case "Async." + probe.method:
+					starts++
+					if probe.atStart && starts < 3 {
+						return nil, []string{probe.code}, nil
+					}
+					return "OpaqueRef:task", nil, nil
+				case "event.from":
+					return nil, []string{"MESSAGE_METHOD_UNKNOWN", method}, nil
+				case "task.get_record":
+					if starts < 3 {
+						return xapi.Task{Status: "failure", ErrorInfo: []string{probe.code}}, nil, nil
+					}
+					return xapi.Task{Status: "success"}, nil, nil
+				}
+				return nil, nil, nil
+			}).dial(t, nil)
+			err := c.CallAsync(t.Context(), probe.method, nil, "OpaqueRef:vm")
+			require.Equal(t, probe.starts, starts, "%+v", probe)
+			if probe.starts == 1 {
+				require.ErrorIs(t, err, &xapi.Error{Code: probe.code})
+				return
+			}
+			require.NoError(t, err)
+		})
+	}
 }
 
 func TestDialWaitsForAHostThatBoots(t *testing.T) {

@@ -16,6 +16,10 @@ const (
 type login struct {
 	host    *url.URL
 	session Secret
+
+	// Under the lock of the client.
+	transfers int  // that run by this session
+	replaced  bool // by another login, though the pool may know this session still
 }
 
 // renewal is a login under way, which all callers share.
@@ -24,6 +28,17 @@ type renewal struct {
 	login     *login
 	err       error
 	abandoned bool // the caller that made it gave up: its error is not the others'
+}
+
+// attached returns the current login, making one if there is none.
+func (c *Client) attached(ctx context.Context) (*login, error) {
+	c.mu.Lock()
+	at := c.current
+	c.mu.Unlock()
+	if at != nil {
+		return at, nil
+	}
+	return c.attach(ctx, nil)
 }
 
 // attach returns the current login, making one when there is none or when it still is the given stale one.
@@ -74,7 +89,8 @@ func (c *Client) renew(ctx context.Context, mine *renewal, stale *login) (*login
 	c.mu.Unlock()
 	close(mine.done)
 	if orphan != nil {
-		return nil, errors.Join(mine.err, c.logout(ctx, orphan))
+		c.forget(ctx, orphan)
+		return nil, mine.err
 	}
 	if mine.err == nil {
 		c.learnHosts(ctx, mine.login)
@@ -82,54 +98,58 @@ func (c *Client) renew(ctx context.Context, mine *renewal, stale *login) (*login
 	return mine.login, mine.err
 }
 
-// password comes from the source, if there is one.
-func (c *Client) password(ctx context.Context) (Secret, error) {
-	if c.opts.PasswordSource == nil {
-		return c.opts.Password, nil
-	}
-	password, err := c.opts.PasswordSource(ctx)
-	if err != nil {
-		return "", fmt.Errorf("password: %w", err)
-	}
-	c.secrets.learn(password)
-	return password, nil
+// hold keeps the session of a login alive until release: a transfer runs by it.
+func (c *Client) hold(at *login) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at.transfers++
 }
 
-// logIn follows HOST_IS_SLAVE to the master. The version argument has been ignored for long, but its place must be filled.
-func (c *Client) logIn(ctx context.Context, host *url.URL) (*login, error) {
-	for hop := 0; ; hop++ {
-		var session string
-		password, err := c.password(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("xapi: log in to %s: %w", host.Host, c.secrets.wrap(err))
-		}
-		params := []any{c.opts.Username, string(password), "1.0", c.opts.Originator}
-		const method = "session.login_with_password"
-		err = c.persist(ctx, method, nil, func() error {
-			ctx, cancel := context.WithTimeoutCause(ctx, c.opts.StallTimeout, ErrStalled) // the wrong password takes 5 s
-			defer cancel()
-			return c.post(ctx, host, method, params, &session)
-		})
-		if err == nil && session == "" {
-			err = hostError(host.Host, ErrProtocol, errors.New("empty session"))
-		}
-		if err == nil {
-			c.secrets.learn(Secret(session))
-			c.log.InfoContext(ctx, "logged in", "host", host.Host, "username", c.opts.Username, "protocol", string(c.wire.protocol()))
-			return &login{host: host, session: Secret(session)}, nil
-		}
-		var refused *Error
-		if !errors.As(err, &refused) {
-			return nil, fmt.Errorf("log in: %w", err)
-		}
-		if !errors.Is(refused, ErrHostIsSlave) || len(refused.Params) == 0 || hop == maxHops {
-			return nil, fmt.Errorf("log in to %s as %s: %w", host.Host, c.opts.Username, err)
-		}
-		next, err := masterURL(host, refused.Params[0])
-		if err != nil {
-			return nil, fmt.Errorf("log in to %s: %w", host.Host, c.secrets.wrap(err))
-		}
-		c.log.InfoContext(ctx, "following to the master", "slave", host.Host, "master", next.Host)
-		host = next
+// release undoes one hold. A session that was replaced meanwhile ends with its last transfer.
+func (c *Client) release(ctx context.Context, at *login) {
+	c.mu.Lock()
+	at.transfers--
+	over := at.replaced && at.transfers == 0
+	delete(c.replaced, at)
+	if at.replaced && !over {
+		c.replaced[at] = struct{}{}
 	}
+	c.mu.Unlock()
+	if over {
+		c.forget(ctx, at)
+	}
+}
+
+// replace is for a login that another has taken the place of on the same host, whose session the pool may know still. It ends now, or
+// when the last transfer by it has.
+func (c *Client) replace(ctx context.Context, at *login) {
+	c.mu.Lock()
+	before := at.replaced
+	at.replaced = true
+	if at.transfers > 0 {
+		c.replaced[at] = struct{}{}
+	}
+	over := !before && at.transfers == 0
+	c.mu.Unlock()
+	if over {
+		c.forget(ctx, at)
+	}
+}
+
+// forget logs out where nobody waits for the outcome; ctx may have ended.
+func (c *Client) forget(ctx context.Context, at *login) {
+	ctx, cancel := c.cleanup(ctx)
+	defer cancel()
+	if err := c.logout(ctx, at); err != nil {
+		c.log.InfoContext(ctx, "session not ended", "host", at.host.Host, "error", err)
+	}
+}
+
+// logout ends a session. One that has ended already is no error.
+func (c *Client) logout(ctx context.Context, l *login) error {
+	err := c.post(ctx, l.host, "session.logout", []any{string(l.session)}, nil)
+	if err != nil && !errors.Is(err, ErrSessionInvalid) {
+		return fmt.Errorf("log out: %w", err)
+	}
+	return nil
 }

@@ -1,9 +1,11 @@
 package xapi_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -55,9 +57,17 @@ func TestPlainHostsLeadToTLSButNotBack(t *testing.T) {
 	t.Cleanup(secure.Close)
 	roots := x509.NewCertPool()
 	roots.AddCert(secure.Certificate())
-	c := s.dial(t, func(o *xapi.Options) { o.TLS = &tls.Config{RootCAs: roots} })
+	c := s.dial(t, func(o *xapi.Options) {
+		o.TLS = &tls.Config{RootCAs: roots}
+		o.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if address == "127.0.0.1:443" {
+				address = secure.Listener.Addr().String()
+			}
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}
+	})
 	s.mux.HandleFunc("GET /export_raw_vdi", func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, secure.URL+"/export_raw_vdi?"+r.URL.RawQuery, http.StatusFound)
+		http.Redirect(w, r, "https://127.0.0.1/export_raw_vdi?"+r.URL.RawQuery, http.StatusFound)
 	})
 	d, err := c.ExportVDI(t.Context(), "OpaqueRef:vdi", nil)
 	require.NoError(t, err)

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// transfer is one HTTP data request and the task that the pool reports its outcome in. The task is made before the request, by the
-// same session; the handler completes it, whatever happens.
+// transfer is one HTTP data request and the task that the pool reports its outcome in. The task is made before the request; the handler
+// completes it, whatever happens. The session of the request is held until the transfer ends.
 type transfer struct {
 	client *Client
 	what   string // for errors: export of VDI …
@@ -35,10 +35,13 @@ func (c *Client) newTransfer(ctx context.Context, what, name string) (*transfer,
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	if t.at, err = c.attached(ctx); err != nil {
+	at, err := c.attached(ctx)
+	if err != nil {
 		t.abandon(ctx)
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
+	t.at = at
+	c.hold(at)
 	return t, nil
 }
 
@@ -128,22 +131,38 @@ func (t *transfer) redirect(ctx context.Context, from *url.URL, resp *http.Respo
 	return to, nil
 }
 
-// followable reads a Location. That the host is one of the pool is for the caller to find out.
+// followable reads a Location. That the host is one of the pool is for the caller to find out. Hosts listen where the first one did, or
+// at the port of the scheme: what else runs on them hears nothing.
 func followable(from *url.URL, location string) (*url.URL, error) {
 	to, err := from.Parse(location)
-	if err != nil || to.User != nil || to.Hostname() == "" || to.Scheme != from.Scheme && to.Scheme != "https" {
+	if err != nil || to.User != nil || to.Hostname() == "" || to.Scheme != from.Scheme && to.Scheme != "https" ||
+		portOf(to) != portOf(from) && portOf(to) != defaultPort(to.Scheme) {
 		return nil, hostError(from.Host, ErrProtocol, errors.New("redirect to an address that must not be followed"))
 	}
 	return to, nil
 }
 
-// knownHost reports whether name is an address of a host of the pool, or the one the client was given.
+func portOf(u *url.URL) string {
+	if port := u.Port(); port != "" {
+		return port
+	}
+	return defaultPort(u.Scheme)
+}
+
+func defaultPort(scheme string) string {
+	if scheme == "https" {
+		return "443"
+	}
+	return "80"
+}
+
+// knownHost reports whether name is an address of a host of the pool, or where the client is logged in.
 func (c *Client) knownHost(ctx context.Context, name string) (bool, error) {
 	at, err := c.attached(ctx)
 	if err != nil {
 		return false, err
 	}
-	if sameHost(name, c.home.Hostname()) || sameHost(name, at.host.Hostname()) {
+	if sameHost(name, at.host.Hostname()) {
 		return true, nil
 	}
 	hosts, err := All[Host](ctx, c)
@@ -194,7 +213,7 @@ func (t *transfer) explain(ctx context.Context, broken error) error {
 		defer cancel()
 		var refused *Error
 		if err := t.verdict(waiting); errors.As(err, &refused) && !errors.Is(refused, ErrHandleInvalid) {
-			t.client.destroyTask(ctx, t.task)
+			t.end(ctx)
 			return fmt.Errorf("%w (%w)", refused, broken)
 		}
 	}
@@ -210,5 +229,13 @@ func (t *transfer) abandon(ctx context.Context) {
 		defer cancel()
 		_ = t.verdict(waiting) // the error to report is another one
 	}
+	t.end(ctx)
+}
+
+// end forgets the task, and lets go of the session. It must be the last thing that is done with a transfer.
+func (t *transfer) end(ctx context.Context) {
 	t.client.destroyTask(ctx, t.task)
+	if t.at != nil {
+		t.client.release(ctx, t.at)
+	}
 }

@@ -46,8 +46,8 @@ func (c *Client) TransferAddresses(ctx context.Context) (map[Ref[Host]]string, e
 	return addresses, nil
 }
 
-// transferURL moves a URL at a management address of a host of the pool to its address on the transfer network. At the new address
-// the same host must prove itself.
+// transferURL moves a URL at an address of a host of the pool to its address on the transfer network. At whichever address, the same
+// host must prove itself, by the name that calls reach it by.
 func (c *Client) transferURL(ctx context.Context, u *url.URL) (*url.URL, error) {
 	if c.opts.TransferNetwork == "" {
 		return u, nil
@@ -57,23 +57,29 @@ func (c *Client) transferURL(ctx context.Context, u *url.URL) (*url.URL, error) 
 		return u, err
 	}
 	for _, host := range r.hosts {
-		atMaster := host.master && u.Host == r.login.host.Host
-		switch {
-		case host.transfer != "" && sameHost(u.Hostname(), host.transfer):
-			return u, nil
-		case !atMaster && !sameHost(u.Hostname(), host.management):
+		if !host.isAt(u, r.login.host) {
 			continue
-		case host.transfer == "":
+		}
+		if host.transfer == "" {
 			return nil, hostError(u.Host, ErrNoTransferAddress, nil)
 		}
 		moved := *u
 		moved.Host = joinHost(host.transfer, u.Port())
+		identity := host.management
+		if host.master {
+			identity = r.login.host.Hostname()
+		}
 		for _, owned := range c.owned {
-			owned.identify(moved.Host, u.Hostname())
+			owned.identify(moved.Host, identity)
 		}
 		return &moved, nil
 	}
 	return nil, hostError(u.Host, ErrNoTransferAddress, nil)
+}
+
+// isAt reports whether u leads to this host. master is where calls go.
+func (r route) isAt(u, master *url.URL) bool {
+	return r.transfer != "" && sameHost(u.Hostname(), r.transfer) || sameHost(u.Hostname(), r.management) || r.master && u.Host == master.Host
 }
 
 // joinHost brackets IPv6; port may be empty.

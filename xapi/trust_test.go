@@ -19,7 +19,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -313,9 +312,13 @@ func TestEachHostProvesItself(t *testing.T) {
 	})
 	here, there := (*authority)(nil).issue(t, time.Hour, "a"), (*authority)(nil).issue(t, time.Hour, "b")
 	first, second := serveTLS(t, here, s.mux), serveTLS(t, there, s.mux)
-	elsewhere, err := url.Parse(second.URL)
-	require.NoError(t, err)
-	target := "https://localhost:" + elsewhere.Port()
+	target := "https://localhost:" + port(t, first.URL)
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		if strings.HasPrefix(address, "localhost:") {
+			address = second.Listener.Addr().String()
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
 	s.mux.HandleFunc("GET /export_raw_vdi", func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.Host, "127") {
 			http.Redirect(w, r, target+"/export_raw_vdi?"+r.URL.RawQuery, http.StatusFound)
@@ -324,9 +327,11 @@ func TestEachHostProvesItself(t *testing.T) {
 		s.settle(task(r), "success", "")
 		_, _ = io.WriteString(w, "disk")
 	})
-	slave := serveTLS(t, here, answer(`{"jsonrpc":"2.0","error":{"code":1,"message":"HOST_IS_SLAVE","data":["localhost:`+elsewhere.Port()+`"]},"id":1}`))
+	slave := serveTLS(t, here, answer(`{"jsonrpc":"2.0","error":{"code":1,"message":"HOST_IS_SLAVE","data":["localhost"]},"id":1}`))
 	for _, known := range []bool{false, true} {
-		opts := &xapi.Options{Password: password, CancelTimeout: time.Second, Pins: map[string][]xapi.Fingerprint{"127.0.0.1": {fingerprintOf(here)}}}
+		opts := &xapi.Options{
+			Password: password, CancelTimeout: time.Second, DialContext: dial, Pins: map[string][]xapi.Fingerprint{"127.0.0.1": {fingerprintOf(here)}},
+		}
 		if known {
 			opts.Pins["localhost"] = []xapi.Fingerprint{fingerprintOf(there)}
 		}

@@ -24,7 +24,7 @@ type upload struct {
 	opened chan struct{}
 	open   sync.Once
 
-	began   atomic.Bool // src was, or is being, read
+	began   atomic.Bool // src was, or is about to be, read
 	mu      sync.Mutex  // held while src is read
 	sent    int64
 	err     error // of src
@@ -64,7 +64,6 @@ func (u *upload) read(p []byte) (int, error) {
 	if !u.unframed {
 		p = p[:min(int64(len(p)), u.length-u.sent)]
 	}
-	u.began.Store(true)
 	n, err := u.src.Read(p)
 	if u.unframed {
 		err = u.tail.check(p[:n], err)
@@ -109,36 +108,62 @@ func (u *upload) stop(patience time.Duration) (int64, error) {
 	}
 }
 
-// uploadBody is the body of one request of an upload.
+// uploadBody is the body of one request of an upload. Only one that is not closed may touch the source: net/http goes on reading the body of a
+// request that was answered by a redirect, when the next one has the source already.
 type uploadBody struct {
 	upload *upload
-	once   sync.Once
 	closed chan struct{}
+
+	mu   sync.Mutex
+	over bool // closed is
 }
 
 // Read implements io.Reader.
 func (b *uploadBody) Read(p []byte) (int, error) {
 	select {
-	case <-b.closed:
-		return 0, ErrClosed
 	case <-b.upload.opened:
-		return b.upload.read(p)
 	default:
+		b.wait()
 	}
-	timer := time.NewTimer(bodyGrace)
-	defer timer.Stop()
-	select {
-	case <-b.closed:
+	if !b.begin() {
 		return 0, ErrClosed
-	case <-b.upload.opened:
-	case <-timer.C:
-		b.upload.flow()
 	}
 	return b.upload.read(p)
 }
 
-// Close implements io.Closer.
+// wait returns when the body may flow, or is closed.
+func (b *uploadBody) wait() {
+	timer := time.NewTimer(bodyGrace)
+	defer timer.Stop()
+	select {
+	case <-b.closed:
+	case <-b.upload.opened:
+	case <-timer.C:
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if !b.over {
+			b.upload.flow()
+		}
+	}
+}
+
+// begin marks the source as touched, unless the body was closed: once Close has returned, this body leaves it alone.
+func (b *uploadBody) begin() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.over {
+		b.upload.began.Store(true)
+	}
+	return !b.over
+}
+
+// Close implements io.Closer. It does not wait for a Read under way.
 func (b *uploadBody) Close() error {
-	b.once.Do(func() { close(b.closed) })
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.over {
+		b.over = true
+		close(b.closed)
+	}
 	return nil
 }

@@ -2,9 +2,11 @@ package xapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 )
 
 // UnknownLength is for [Client.ImportVM] when nobody knows how long the archive is.
@@ -25,7 +27,7 @@ type ImportVMOptions struct {
 // The pool checks the archive as it reads, and removes what it has made of one that is broken. It hangs up when it has every disk,
 // without reading what follows: then the end of body may be unread after success.
 //
-// What is said of body and of errors at ImportVDI holds here too. References that come with an error are VMs that exist all the same:
+// What is said of body and of errors at ImportVDI holds here too; a success that made no VM is ErrProtocol. References that come with an error are VMs that exist all the same:
 // the pool was done before it could be stopped.
 func (c *Client) ImportVM(ctx context.Context, length int64, body io.Reader, opts *ImportVMOptions) ([]Ref[VM], error) {
 	if opts == nil {
@@ -53,6 +55,10 @@ func (c *Client) importVMs(
 		up.partial = true
 		return up
 	}, &vms)
+	vms = slices.DeleteFunc(vms, Ref[VM].IsNull)
+	if err == nil && len(vms) == 0 && !query.Has("dry_run") {
+		return nil, hostError(c.Host(), ErrProtocol, errors.New(what+": success, but no VM was made"))
+	}
 	return vms, err
 }
 

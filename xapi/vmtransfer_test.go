@@ -36,7 +36,7 @@ func TestDownloadsAskForWhatTheirOptionsSay(t *testing.T) {
 		s.raw(path, func(conn *net.TCPConn, _ *bufio.Reader, r *http.Request) {
 			got = asked(r)
 			accept(conn)
-			_, _ = io.WriteString(conn, r.URL.Path)
+			_, _ = io.WriteString(conn, r.URL.Path+"</database>\n")
 			s.settle(task(r), "success", "")
 		})
 	}
@@ -67,7 +67,7 @@ func TestDownloadsAskForWhatTheirOptionsSay(t *testing.T) {
 		require.NoError(t, err, test.want)
 		body, err := io.ReadAll(d)
 		require.NoError(t, err)
-		require.Equal(t, test.body, string(body))
+		require.Equal(t, test.body+"</database>\n", string(body))
 		require.NoError(t, d.Finish(t.Context()))
 		want, err := url.ParseQuery(test.want)
 		require.NoError(t, err)
