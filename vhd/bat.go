@@ -48,17 +48,36 @@ type placed struct {
 }
 
 // physical returns the allocated blocks in the order of the file.
-func (t bat) physical() []placed {
-	var blocks []placed
-	for i, sector := range t {
-		if sector != unallocated {
-			blocks = append(blocks, placed{uint32(i), sector})
+func (t bat) physical() []placed { return slices.Collect(physical(t.entries())) }
+
+// entries yields the allocated blocks in the order of the disk.
+func (t bat) entries() iter.Seq[placed] {
+	return func(yield func(placed) bool) {
+		for i, sector := range t {
+			if sector != unallocated && !yield(placed{uint32(i), sector}) {
+				return
+			}
 		}
 	}
-	slices.SortFunc(blocks, func(a, b placed) int {
+}
+
+// physical yields blocks in the order of the file. Most files have them in the
+// order of the disk, which needs no list.
+func physical(blocks iter.Seq[placed]) iter.Seq[placed] {
+	last, ascending := int64(-1), true
+	for b := range blocks {
+		if ascending = int64(b.sector) > last; !ascending {
+			break
+		}
+		last = int64(b.sector)
+	}
+	if ascending {
+		return blocks
+	}
+	sorted := slices.SortedFunc(blocks, func(a, b placed) int {
 		return cmp.Or(cmp.Compare(a.sector, b.sector), cmp.Compare(a.index, b.index))
 	})
-	return blocks
+	return slices.Values(sorted)
 }
 
 // batFault is a block that cannot be where the table says it is.
@@ -73,12 +92,12 @@ var (
 	errOnBlock    = fmt.Errorf("a block overlaps another: %w", ErrBAT)
 )
 
-// faults yields the blocks that reach outside [0, end), into a reserved region or
-// into another block. whole is the bytes of a block with its bitmap.
-func (t bat) faults(whole, end int64, reserved []region) iter.Seq[batFault] {
+// faults yields those of the blocks that reach outside [0, end), into a reserved
+// region or into another block. whole is the bytes of a block with its bitmap.
+func faults(blocks iter.Seq[placed], whole, end int64, reserved []region) iter.Seq[batFault] {
 	return func(yield func(batFault) bool) {
 		var previous int64
-		for _, b := range t.physical() {
+		for b := range physical(blocks) {
 			from := int64(b.sector) * sectorSize
 			to := from + whole
 			var err error

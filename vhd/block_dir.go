@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"iter"
 	"path"
 	"strconv"
 	"sync"
@@ -48,6 +49,16 @@ func (d *dirBlocks) path(block int) string {
 }
 
 func (d *dirBlocks) holds(block int) bool { return block < d.blocks && d.bits.has(block) }
+
+func (d *dirBlocks) all() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := range d.blocks {
+			if d.bits.has(i) && !yield(i) {
+				return
+			}
+		}
+	}
+}
 
 func (d *dirBlocks) readBitmap(b []byte, block int) error {
 	c := d.cache.Load()

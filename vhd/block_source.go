@@ -1,6 +1,10 @@
 package vhd
 
-import "github.com/xenbackup/xenbackup/vhd/disk"
+import (
+	"iter"
+
+	"github.com/xenbackup/xenbackup/vhd/disk"
+)
 
 // blockSource is where an [Image] has its blocks. Everything above it, from
 // ReadAt to chains and merges, works the same on each:
@@ -17,6 +21,9 @@ type blockSource interface {
 	// it. block is not negative, but may lie beyond the end of the disk.
 	holds(block int) bool
 
+	// all yields the blocks that it has, ascending.
+	all() iter.Seq[int]
+
 	// readBitmap fills b, which has room for one, with the bitmap of a block.
 	readBitmap(b []byte, block int) error
 
@@ -32,8 +39,16 @@ type blockSource interface {
 // tableBlocks are the blocks of a file with a block table.
 type tableBlocks struct{ m *Image }
 
-func (s tableBlocks) holds(block int) bool {
-	return block < len(s.m.table) && s.m.table[block] != unallocated
+func (s tableBlocks) holds(block int) bool { return s.m.entry(block) != unallocated }
+
+func (s tableBlocks) all() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for b := range s.m.entries() {
+			if !yield(int(b.index)) {
+				return
+			}
+		}
+	}
 }
 
 func (s tableBlocks) readBitmap(b []byte, block int) error {
@@ -41,18 +56,28 @@ func (s tableBlocks) readBitmap(b []byte, block int) error {
 	if err, ok := m.bad[uint32(block)]; ok {
 		return m.badEntry(uint32(block), err)
 	}
-	return m.readFull(b, int64(m.table[block])*sectorSize, "bitmap")
+	return m.readFull(b, int64(m.entry(block))*sectorSize, "bitmap")
 }
 
 func (s tableBlocks) readData(p []byte, block int, within int64) error {
 	m := s.m
-	return m.readFull(p, int64(m.table[block])*sectorSize+m.bitmapLen+within, "block")
+	return m.readFull(p, int64(m.entry(block))*sectorSize+m.bitmapLen+within, "block")
 }
 
 // flatBlocks are the pieces of a file that holds the disk byte by byte.
 type flatBlocks struct{ m *Image }
 
 func (s flatBlocks) holds(block int) bool { return block < s.m.allocated }
+
+func (s flatBlocks) all() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := range s.m.allocated {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
 
 func (s flatBlocks) readBitmap(b []byte, _ int) error {
 	for i := range b {

@@ -19,16 +19,17 @@ func (m *Image) Confirm() error { return m.source.confirm() }
 func (s tableBlocks) confirm() error {
 	m := s.m
 	buf := make([]byte, confirmChunk)
-	for first := 0; first < len(m.table); first += confirmChunk / 4 {
-		known := m.table[first:min(len(m.table), first+confirmChunk/4)]
-		off := int64(m.header.TableOffset) + 4*int64(first)
-		if err := m.readFull(buf[:4*len(known)], off, "BAT"); err != nil {
-			return err
-		}
-		for i, sector := range known {
-			if sector != unallocated && binary.BigEndian.Uint32(buf[4*i:]) != sector {
-				return m.errAt("BAT", "entry", off+4*int64(i), ErrChanged)
+	from, to := 0, 0 // the blocks whose entries are in buf
+	for b := range m.entries() {
+		block := int(b.index)
+		if block >= to {
+			from, to = block, min(block+confirmChunk/4, m.blockCount())
+			if err := m.readFull(buf[:4*(to-from)], int64(m.header.TableOffset)+4*int64(from), "BAT"); err != nil {
+				return err
 			}
+		}
+		if binary.BigEndian.Uint32(buf[4*(block-from):]) != b.sector {
+			return m.badEntry(b.index, ErrChanged)
 		}
 	}
 	return nil

@@ -30,9 +30,10 @@ type OpenOptions struct {
 
 // Image is one VHD: a whole disk, or with type [Differencing] what differs
 // from its parent. It is a [disk.Source], and all its methods may be called
-// concurrently. It holds 4 bytes per block of the disk, a bit if it is kept as a
-// directory, and bitmaps of partly filled blocks once they were read, within a
-// fixed bound.
+// concurrently. It holds up to 4 bytes per block of the disk: 8 per block that the
+// file has and 1/8 per block of the disk while the file has few, 1/4 if the disk is kept
+// as a directory. Bitmaps of partly filled blocks are kept once they were read,
+// within a fixed bound.
 type Image struct {
 	name     string
 	footer   Footer
@@ -51,7 +52,8 @@ type Image struct {
 	r        io.ReaderAt
 	fileSize int64
 	dataEnd  int64            // where the data of the file ends: at the footer, if there is one
-	table    bat              // nil for a fixed disk
+	table    bat              // nil for a fixed disk, and if sparse holds the blocks
+	sparse   []placed         // the blocks, ascending, if they are few
 	bad      map[uint32]error // why blocks cannot be where the table says; Recover only
 }
 
@@ -92,13 +94,7 @@ func (m *Image) HasBlock(i int) bool {
 
 // Blocks yields the indexes of the blocks that the file holds, ascending.
 func (m *Image) Blocks() iter.Seq[int] {
-	return func(yield func(int) bool) {
-		for i := range int(divUp(m.Size(), m.blockSize)) {
-			if m.HasBlock(i) && !yield(i) {
-				return
-			}
-		}
-	}
+	return m.source.all()
 }
 
 // Allocated returns the number of blocks that the file holds.

@@ -150,6 +150,7 @@ type placement struct {
 // place decides where everything goes. It changes nothing.
 func (m *merger) place() (*placement, error) {
 	oldest, youngest := m.links[0], m.links[m.last()]
+	oldest.makeDense(oldest.blockCount())
 	entries := divUp(youngest.Size(), oldest.blockSize)
 	p := &placement{table: make(bat, entries)}
 	for i := range p.table {

@@ -171,17 +171,10 @@ func (m *Image) readTable(mode Mode) error {
 	if h.TableOffset > math.MaxInt64/2 || int64(h.TableOffset)+4*int64(h.MaxTableEntries) > m.fileSize {
 		return m.errAt("header", "max table entries", headerOff, ErrTruncated)
 	}
-	raw := make([]byte, needed*4)
-	if err := m.readFull(raw, int64(h.TableOffset), "BAT"); err != nil {
+	if err := m.readEntries(int64(h.TableOffset), int(needed)); err != nil {
 		return err
 	}
-	m.table = parseBAT(raw)
-	for _, sector := range m.table {
-		if sector != unallocated {
-			m.allocated++
-		}
-	}
-	for fault := range m.table.faults(m.bitmapLen+m.blockSize, m.dataEnd, m.structures()) {
+	for fault := range faults(m.entries(), m.bitmapLen+m.blockSize, m.dataEnd, m.structures()) {
 		if mode == Strict {
 			return m.badEntry(fault.index, fault.err)
 		}
@@ -193,7 +186,7 @@ func (m *Image) readTable(mode Mode) error {
 		}
 		m.bad[fault.index] = fault.err
 	}
-	m.bitmaps.init(len(m.table))
+	m.bitmaps.init(int(needed))
 	return nil
 }
 

@@ -118,7 +118,7 @@ func (s *StreamReader) readTable() error {
 		}
 	}
 	whole := int64(len(s.bits)) + s.blockSize
-	for fault := range table.faults(whole, math.MaxInt64, []region{{0, end}}) {
+	for fault := range faults(table.entries(), whole, math.MaxInt64, []region{{0, end}}) {
 		return s.errAt("BAT", "entry", start+4*int64(fault.index), fault.err)
 	}
 	return s.skipTo(end, "BAT")
