@@ -18,7 +18,7 @@ func WriteFile(ctx context.Context, fsys Filesystem, name string, data []byte) e
 		return err
 	}
 	if len(data) > 0 {
-		if err := w.writeOut(data); err != nil { // past the buffer, which is large
+		if err := w.writeAll(data); err != nil {
 			return errors.Join(err, w.Abort())
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -22,13 +23,21 @@ const defaultIOSize = 1 << 20
 // under the final name; until then, or if that fails, readers of the name see
 // the previous content or [fs.ErrNotExist], never a part.
 //
+// Where [Properties] say that several writes at once are useful, up to
+// PipelineDepth pieces of IOSize are under way, in as many buffers. Where they ask
+// for SyncEvery, the file is synced now and then, so that a server that restarts
+// has lost little: the Writer then fails with [ErrLost], and the file must be
+// written anew.
+//
 // A Writer is not safe for concurrent use.
 type Writer struct {
-	ctx  context.Context //nolint:containedctx // bound at Create, like the File it writes
-	fsys Filesystem
-	name string
-	temp string
-	file File // nil once closed
+	ctx    context.Context //nolint:containedctx // bound at Create, like the File it writes
+	cancel context.CancelFunc
+	fsys   Filesystem
+	name   string
+	temp   string
+	file   File // nil once closed
+	out    *inflight
 
 	piece int    // what to write at once
 	buf   []byte // what waits for a full piece, shorter than that; made when needed
@@ -51,15 +60,21 @@ func Create(ctx context.Context, fsys Filesystem, name string) (*Writer, error) 
 		return nil, &fs.PathError{Op: "create", Path: name, Err: fs.ErrInvalid}
 	}
 	temp := tempName(name)
-	file, err := fsys.OpenFile(ctx, temp, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	writing, cancel := context.WithCancel(ctx)
+	file, err := fsys.OpenFile(writing, temp, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err != nil {
+		cancel()
 		return nil, err
 	}
-	piece := fsys.Properties().IOSize
+	p := fsys.Properties()
+	piece := p.IOSize
 	if piece <= 0 {
 		piece = defaultIOSize
 	}
-	return &Writer{ctx: ctx, fsys: fsys, name: name, temp: temp, file: file, piece: piece}, nil
+	return &Writer{
+		ctx: ctx, cancel: cancel, fsys: fsys, name: name, temp: temp,
+		file: file, out: newInflight(file, p), piece: piece,
+	}, nil
 }
 
 // Name is the name the file will have.
@@ -68,9 +83,9 @@ func (w *Writer) Name() string { return w.name }
 // Size is the number of bytes written so far.
 func (w *Writer) Size() int64 { return w.off + int64(len(w.buf)) }
 
-// Write appends p. It buffers, so that the file is written in pieces of the
-// Filesystem's preferred size; whole pieces in p are written without a copy. An
-// error is final, and may concern an earlier Write.
+// Write appends p, which it does not keep. It buffers, so that the file is written
+// in pieces of the Filesystem's preferred size. An error is final, and may concern
+// an earlier Write.
 func (w *Writer) Write(p []byte) (int, error) {
 	if w.done {
 		return 0, about("write", w.name, fs.ErrClosed)
@@ -80,27 +95,49 @@ func (w *Writer) Write(p []byte) (int, error) {
 	}
 	written := 0
 	for len(p) > 0 {
-		if whole := len(p) - len(p)%w.piece; len(w.buf) == 0 && whole > 0 {
-			if err := w.writeOut(p[:whole]); err != nil {
+		if whole := len(p) - len(p)%w.piece; w.out.serial() && len(w.buf) == 0 && whole > 0 {
+			if err := w.writeDirect(p[:whole]); err != nil { // without a copy
 				return written, err
 			}
 			written, p = written+whole, p[whole:]
 			continue
 		}
-		if w.buf == nil {
-			w.buf = make([]byte, 0, w.piece)
-		}
+		w.needBuffer()
 		n := min(len(p), w.piece-len(w.buf))
 		w.buf = append(w.buf, p[:n]...)
 		written, p = written+n, p[n:]
-		if len(w.buf) < w.piece {
-			break
-		}
-		if err := w.flush(); err != nil {
+		if err := w.flushFull(); err != nil {
 			return written, err
 		}
 	}
 	return written, nil
+}
+
+// ReadFrom appends what r has until its end, and spares a copy. An error of r is
+// returned as it is, and leaves the Writer usable.
+func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
+	if w.done {
+		return 0, about("write", w.name, fs.ErrClosed)
+	}
+	var read int64
+	for {
+		if err := w.alive(); err != nil {
+			return read, err
+		}
+		w.needBuffer()
+		n, err := r.Read(w.buf[len(w.buf):w.piece])
+		w.buf = w.buf[:len(w.buf)+n]
+		read += int64(n)
+		if err := w.flushFull(); err != nil {
+			return read, err
+		}
+		if errors.Is(err, io.EOF) {
+			return read, nil
+		}
+		if err != nil {
+			return read, err
+		}
+	}
 }
 
 // Commit publishes the file: what is buffered is written, the data synced, the
@@ -141,6 +178,7 @@ func (w *Writer) commit(rename func(ctx context.Context, oldname, newname string
 		return errors.Join(err, w.discard())
 	}
 	w.done = true
+	w.cancel()
 	return SyncDir(w.ctx, w.fsys, path.Dir(w.name))
 }
 
@@ -153,7 +191,7 @@ func (w *Writer) publish(rename func(ctx context.Context, oldname, newname strin
 	if err := w.flush(); err != nil {
 		return err
 	}
-	if err := w.file.Sync(); err != nil {
+	if err := w.out.sync(); err != nil {
 		return err
 	}
 	file := w.file
@@ -169,8 +207,10 @@ func (w *Writer) publish(rename func(ctx context.Context, oldname, newname strin
 func (w *Writer) discard() error {
 	w.done = true
 	w.buf = nil
+	w.cancel()       // nothing in it is wanted,
+	_ = w.out.wait() // but buffers are in use until its writes have ended
 	if w.file != nil {
-		_ = w.file.Close() // nothing in it is wanted
+		_ = w.file.Close()
 		w.file = nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), cleanupTimeout)
@@ -188,23 +228,62 @@ func (w *Writer) alive() error {
 	return w.err
 }
 
-func (w *Writer) flush() error {
-	if len(w.buf) == 0 {
-		return nil
+func (w *Writer) needBuffer() {
+	if w.buf == nil {
+		w.buf = w.out.buffer(w.piece)
 	}
-	if err := w.writeOut(w.buf); err != nil {
-		return err
-	}
-	w.buf = w.buf[:0]
-	return nil
 }
 
-func (w *Writer) writeOut(p []byte) error {
-	_, err := w.file.WriteAt(p, w.off)
-	if err != nil {
-		w.err = err
+func (w *Writer) flushFull() error {
+	if len(w.buf) < w.piece {
+		return nil
+	}
+	return w.flush()
+}
+
+// flush hands what is buffered over to be written.
+func (w *Writer) flush() error {
+	if w.buf == nil {
+		return nil
+	}
+	buf := w.buf
+	w.buf = nil
+	if len(buf) == 0 {
+		w.out.putBack(buf)
+		return nil
+	}
+	if w.out.serial() {
+		err := w.writeDirect(buf)
+		w.out.putBack(buf)
 		return err
 	}
+	off := w.off
+	w.off += int64(len(buf))
+	w.err = w.out.write(buf, off, buf)
+	return w.err
+}
+
+// writeAll writes p without a copy, as the only content, and waits for it.
+func (w *Writer) writeAll(p []byte) error {
+	if w.out.serial() || len(p) <= w.piece {
+		return w.writeDirect(p)
+	}
+	for len(p) > 0 {
+		n := min(len(p), w.piece)
+		off := w.off
+		w.off += int64(n)
+		if w.err = w.out.write(p[:n], off, w.out.place()); w.err != nil {
+			break
+		}
+		p = p[n:]
+	}
+	w.err = w.out.wait() // before the caller has p back
+	return w.err
+}
+
+func (w *Writer) writeDirect(p []byte) error {
+	off := w.off
 	w.off += int64(len(p))
-	return nil
+	w.err = w.out.direct(p, off)
+	return w.err
 }
