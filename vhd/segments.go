@@ -63,11 +63,7 @@ func (m *Image) fileOffset(off int64) (at int64, ok bool) {
 	case flatBlocks:
 		return off, true
 	case tableBlocks:
-		block := off / m.blockSize
-		if block >= int64(len(m.table)) {
-			return 0, true
-		}
-		return int64(m.table[block])*sectorSize + m.bitmapLen + off%m.blockSize, true
+		return int64(m.entry(int(off/m.blockSize)))*sectorSize + m.bitmapLen + off%m.blockSize, true
 	}
 	return off, false
 }
