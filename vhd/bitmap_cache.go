@@ -5,6 +5,10 @@ import (
 	"sync/atomic"
 )
 
+// maxCachedBitmaps bounds the bytes of bitmaps that one image, or the images of
+// one chain together, keep.
+const maxCachedBitmaps = 1 << 20
+
 // bitmapCache remembers which blocks are full, a bit each, and some bitmaps of
 // the others.
 type bitmapCache struct {
@@ -14,15 +18,28 @@ type bitmapCache struct {
 	mu      sync.RWMutex
 	partial map[int]bitmap
 	bytes   int
+	limit   int
 }
 
-// maxCachedBitmaps bounds the bytes of bitmaps that one image keeps.
-const maxCachedBitmaps = 1 << 20
+func (c *bitmapCache) init(blocks int) {
+	c.full = make([]atomic.Uint32, (blocks+31)/32)
+	c.limit = maxCachedBitmaps
+}
 
-func (c *bitmapCache) init(blocks int) { c.full = make([]atomic.Uint32, (blocks+31)/32) }
+// setLimit bounds the bytes of bitmaps from now on.
+func (c *bitmapCache) setLimit(bytes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.limit = bytes
+}
+
+// isFull tells whether a block is known to be full.
+func (c *bitmapCache) isFull(block int) bool {
+	return c.full[block/32].Load()&(1<<(block%32)) != 0
+}
 
 func (c *bitmapCache) get(block int) (bits bitmap, ok bool) {
-	if c.full[block/32].Load()&(1<<(block%32)) != 0 {
+	if c.isFull(block) {
 		return nil, true
 	}
 	c.mu.RLock()
@@ -40,7 +57,7 @@ func (c *bitmapCache) put(block int, raw bitmap, n int) bitmap {
 	bits := append(bitmap(nil), raw...)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.partial == nil || c.bytes+len(bits) > maxCachedBitmaps {
+	if c.partial == nil || c.bytes+len(bits) > c.limit {
 		c.partial, c.bytes = make(map[int]bitmap), 0
 	}
 	c.partial[block] = bits

@@ -38,14 +38,12 @@ type ChainOptions struct {
 
 // Chain is a disk held by several images: what the first does not hold is asked
 // of the next. It is a [disk.Source], and all its methods may be called
-// concurrently. Beside its images it holds 2 bytes per block of the disk.
+// concurrently. Beside its images it holds 2 bytes per block of the disk (of the
+// smallest blocks in the chain), not more than 64 MiB for disks of any size, and up
+// to 16 MiB of what it found out about blocks that several images hold in parts.
 type Chain struct {
 	links  []*Image
-	limits []int64 // the bytes of the disk that link k and its parents may show
-
-	// top is, per block, the first link that holds it plus one, 0 for none. It
-	// is nil when the links have blocks of different sizes.
-	top []uint16
+	blocks blockMap
 }
 
 // OpenChain follows the parents of leaf up to an image without one. Each
@@ -70,7 +68,7 @@ func OpenChain(ctx context.Context, leaf *Image, open Opener, opts *ChainOptions
 		}
 		return nil, err
 	}
-	c.index()
+	c.blocks.init(c.links)
 	c.shareChunks()
 	return c, nil
 }
@@ -126,29 +124,6 @@ func (c *Chain) checkParent(child, parent *Image, accept func(child, parent *Ima
 	return fmt.Errorf("%w: want uuid %s, %s has %s", ErrParentMismatch, child.Parent().UUID, parent.label(), parent.UUID())
 }
 
-// index builds limits and top.
-func (c *Chain) index() {
-	limit := int64(math.MaxInt64)
-	same := true
-	for _, link := range c.links {
-		limit = min(limit, link.Size())
-		c.limits = append(c.limits, limit)
-		same = same && link.blockSize == c.links[0].blockSize
-	}
-	if !same {
-		return
-	}
-	c.top = make([]uint16, divUp(c.Size(), c.BlockSize()))
-	for k, link := range slices.Backward(c.links) {
-		for i := range link.Blocks() {
-			if int64(i)*c.BlockSize() >= c.limits[k] {
-				break
-			}
-			c.top[i] = uint16(k + 1)
-		}
-	}
-}
-
 // shareChunks makes the images that are kept as directories share a cache, so
 // that the memory of the chain does not depend on its length.
 func (c *Chain) shareChunks() {
@@ -188,28 +163,14 @@ func (c *Chain) BlockSize() int64 { return c.links[0].BlockSize() }
 // of which some image holds a part.
 func (c *Chain) Blocks() iter.Seq[int] {
 	return func(yield func(int) bool) {
-		for i := range int(divUp(c.Size(), c.BlockSize())) {
-			if c.hasBlock(i) && !yield(i) {
+		size := c.BlockSize()
+		for i := range int(divUp(c.Size(), size)) {
+			from := int64(i) * size
+			if c.blocks.holdsAny(from, min(from+size, c.Size())) && !yield(i) {
 				return
 			}
 		}
 	}
-}
-
-func (c *Chain) hasBlock(i int) bool {
-	if c.top != nil {
-		return c.top[i] != 0
-	}
-	from := int64(i) * c.BlockSize()
-	for k, link := range c.links {
-		to := min(from+c.BlockSize(), c.limits[k])
-		for at := from; at < to; at += link.blockSize - at%link.blockSize {
-			if link.HasBlock(int(at / link.blockSize)) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // ReadAt reads from the disk. What no image holds is zeros.
@@ -249,26 +210,13 @@ func (c *Chain) Extents(ctx context.Context, off, n int64) iter.Seq2[disk.Extent
 }
 
 // resolve returns the image that holds the bytes at off, nil for none, and for
-// how many bytes, at most n, it does. Below the first image that holds the
-// block, others are asked only if its bitmap has gaps.
+// how many bytes, at most n, it does.
 func (c *Chain) resolve(off, n int64) (*Image, int64, error) {
-	k := 0
-	if c.top != nil {
-		n = min(n, c.BlockSize()-off%c.BlockSize())
-		top := c.top[off/c.BlockSize()]
-		if top == 0 {
-			return nil, n, nil
-		}
-		k = int(top) - 1
+	k, n, err := c.blocks.find(off, n)
+	if k < 0 || err != nil {
+		return nil, n, err
 	}
-	for ; k < len(c.links) && off < c.limits[k]; k++ {
-		present, length, err := c.links[k].run(off, min(n, c.limits[k]-off))
-		if err != nil || present {
-			return c.links[k], length, err
-		}
-		n = length
-	}
-	return nil, n, nil
+	return c.links[k], n, nil
 }
 
 // label names the image in errors.

@@ -178,6 +178,15 @@ func (m *Image) bitmapOf(block int) (bitmap, error) {
 	return m.bitmaps.put(block, *buf, m.sectorsIn(block)), nil
 }
 
+// isFull tells whether the n bytes around off, a power of two to which they are
+// aligned, are known to be held without looking.
+func (m *Image) isFull(off, n int64) bool {
+	if m.footer.Type == Fixed {
+		return true
+	}
+	return m.blockSize >= n && m.bitmaps.isFull(int(off/m.blockSize))
+}
+
 // sectorsIn returns the number of sectors of the disk in a block.
 func (m *Image) sectorsIn(block int) int {
 	return int(divUp(min(m.blockSize, m.Size()-int64(block)*m.blockSize), sectorSize))
