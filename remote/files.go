@@ -53,8 +53,10 @@ func ReadFile(ctx context.Context, fsys Filesystem, name string, limit int64) ([
 }
 
 // MkdirAll makes the directory name and those above it that do not exist. The
-// directories it made are durable when it returns; those it found are taken to
-// be. A file in the way is an error.
+// directories it made are durable when it returns. Those it found may have been
+// made a moment ago by someone who died before syncing them: before one reports
+// as safe what is in them, [SyncDir] of every directory above is due, as package
+// remote/catalog does once per restore point. A file in the way is an error.
 func MkdirAll(ctx context.Context, fsys Filesystem, name string) error {
 	if err := CheckName("mkdir", name); err != nil {
 		return err

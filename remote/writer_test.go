@@ -50,6 +50,7 @@ func TestCommitSyncsTheDataBeforeItRenamesAndTheDirectoryAfter(t *testing.T) {
 	written, _ := newContent()
 	require.NoError(t, publish(t.Context(), trace, "vm/vdis/a", written, true))
 	require.ErrorIs(t, publish(t.Context(), trace, "vm/vdis/a", []byte("x"), false), fs.ErrExist)
+	require.Empty(t, trace.Unsynced())
 	require.NoError(t, remote.RemoveAll(t.Context(), trace, "vm"))
 	want, err := os.ReadFile("testdata/commit.trace")
 	require.NoError(t, err)

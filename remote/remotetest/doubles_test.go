@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
@@ -140,6 +142,84 @@ func TestFaultyFailsExactlyWhatItWasTold(t *testing.T) {
 	_, err = faulty.Stat(ctx, "a")
 	require.NoError(t, err)
 	require.Equal(t, 3, faulty.Fired())
+}
+
+func TestFaultyDelaysUntilTheCallerLosesPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faulty := remotetest.NewFaulty(remotetest.NewCrash())
+		faulty.DelayAt(1, time.Hour, remotetest.Mkdir)
+		start := time.Now()
+		require.NoError(t, faulty.Mkdir(t.Context(), "a"))
+		require.Equal(t, time.Hour, time.Since(start))
+		require.NoError(t, faulty.Mkdir(t.Context(), "b"))
+		require.Equal(t, time.Hour, time.Since(start))
+		faulty.DelayFrom(1, time.Hour)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := faulty.Stat(ctx, "a")
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+}
+
+func TestAStorageThatLiesAboutSyncLosesWhatWasCommitted(t *testing.T) {
+	crash := remotetest.NewCrash()
+	faulty := remotetest.NewFaulty(crash)
+	faulty.LieFrom(1, remotetest.Sync, remotetest.SyncDir)
+	require.NoError(t, remote.WriteFile(t.Context(), faulty, "f", []byte("content")))
+	lost := 0
+	rng := rand.New(rand.NewPCG(1, 1))
+	for range 100 {
+		if got, err := remote.ReadFile(t.Context(), crash.PowerCut(rng), "f", 100); err != nil || string(got) != "content" {
+			lost++
+		}
+	}
+	require.Positive(t, lost)
+	faulty.LieFrom(1, remotetest.Write)
+	f, err := faulty.OpenFile(t.Context(), "f", os.O_RDWR)
+	require.NoError(t, err)
+	n, err := f.WriteAt([]byte("CONTENT"), 0)
+	require.NoError(t, err)
+	require.Equal(t, 7, n)
+	require.NoError(t, f.Close())
+	got, err := remote.ReadFile(t.Context(), faulty, "f", 100)
+	require.NoError(t, err)
+	require.Equal(t, "content", string(got))
+}
+
+func TestTraceKnowsWhatIsNotSynced(t *testing.T) {
+	ctx := t.Context()
+	trace := remotetest.NewTrace(remotetest.NewCrash())
+	require.NoError(t, remote.MkdirAll(ctx, trace, "d/e"))
+	require.NoError(t, remote.WriteFile(ctx, trace, "d/e/f", []byte("x")))
+	require.Empty(t, trace.Unsynced(), "what the helpers leave")
+
+	require.NoError(t, trace.Mkdir(ctx, "g"))
+	f, err := trace.OpenFile(ctx, "careless.tmp", remotetest.CreateNew)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	require.NoError(t, trace.Rename(ctx, "careless.tmp", "g/careless"))
+	want := []string{
+		"g/careless: . was not synced since it got this name",
+		"g/careless: g was not synced since it got this name",
+		"g/careless: renamed before its content was synced",
+		"g/careless: written since it was last synced",
+		"g: . was not synced since it got this name",
+	}
+	if diff := cmp.Diff(want, trace.Unsynced()); diff != "" {
+		t.Errorf("unsynced (-want +got):\n%s", diff)
+	}
+	require.NoError(t, trace.Rename(ctx, "g", "h"))
+	require.NoError(t, trace.SyncDir(ctx, "."))
+	want = []string{
+		"g/careless: renamed before its content was synced",
+		"h/careless: h was not synced since it got this name",
+		"h/careless: written since it was last synced",
+	}
+	if diff := cmp.Diff(want, trace.Unsynced()); diff != "" {
+		t.Errorf("unsynced (-want +got):\n%s", diff)
+	}
+	trace.Reset()
+	require.Empty(t, trace.Unsynced())
 }
 
 func TestAFullDiskWritesTheFirstHalf(t *testing.T) {

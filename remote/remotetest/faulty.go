@@ -1,26 +1,29 @@
 package remotetest
 
 import (
+	"context"
 	"errors"
+	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/xenbackup/xenbackup/remote"
 )
 
 // Faulty passes operations on to another Filesystem, except those it was told to
-// fail. It offers the capabilities of that Filesystem. It is safe for concurrent
-// use; which operation is the nth is then up to the scheduler.
+// fail, to delay, or to lie about. It offers the capabilities of that Filesystem.
+// It is safe for concurrent use; which operation is the nth is then up to the
+// scheduler.
 type Faulty struct {
 	interposed
 
 	mu    sync.Mutex
-	n     int // the first operation to fail, 0 for none
-	once  bool
-	err   error
-	kinds []Kind // those that count towards n; empty: all
-	seen  int    // operations of these kinds
-	fired int
+	fail  trigger
+	err   error // what fail fails with
+	lie   trigger
+	slow  trigger
+	delay time.Duration
 	total map[Kind]int
 }
 
@@ -33,24 +36,50 @@ func NewFaulty(fsys remote.Filesystem) *Faulty {
 
 // FailAt lets the nth operation from now fail with err, and no other. n counts
 // from 1; with kinds given, operations of these kinds alone. It replaces what was
-// set before.
+// set by FailAt or FailFrom before.
 //
 // The error is wrapped with the operation and the name, and classified as a back
-// end would: syscall.EROFS becomes fs.ErrPermission. The operation does not
-// take place, with three exceptions: a failing Close closes, a failing Lock or
-// Open leaves nothing open, and a write that fails with [remote.ErrNoSpace]
-// writes its first half, as a disk does that fills up.
-func (f *Faulty) FailAt(n int, err error, kinds ...Kind) { f.set(n, err, true, kinds) }
+// end would: syscall.EROFS becomes fs.ErrPermission, syscall.ESTALE
+// remote.ErrUnavailable. The operation does not take place, with these exceptions:
+// a failing Close closes, a failing Lock or Open leaves nothing open, a write that
+// fails with [remote.ErrNoSpace] or [io.ErrShortWrite] writes its first half, as a
+// disk does that fills up, and a read that fails with [io.ErrUnexpectedEOF] reads
+// its first half.
+func (f *Faulty) FailAt(n int, err error, kinds ...Kind) { f.setFail(newTrigger(n, true, kinds), err) }
 
 // FailFrom lets the nth operation from now and all later ones fail, as if the
 // storage had gone, or the process had died. Otherwise it is [Faulty.FailAt].
-func (f *Faulty) FailFrom(n int, err error, kinds ...Kind) { f.set(n, err, false, kinds) }
+func (f *Faulty) FailFrom(n int, err error, kinds ...Kind) {
+	f.setFail(newTrigger(n, false, kinds), err)
+}
 
-// Heal lets nothing fail any more. Fired keeps its value.
+// LieFrom lets the nth operation of these kinds from now, and all later ones,
+// succeed without taking place. A storage that lies about Sync and SyncDir is one
+// whose cache no power cut may meet. Close, and kinds that return something (Stat,
+// ReadDir, Open, Create, Read, Space, Lock), take place all the same.
+func (f *Faulty) LieFrom(n int, kinds ...Kind) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lie = newTrigger(n, false, kinds)
+}
+
+// DelayAt lets the nth operation from now begin only after d, or fail with the
+// cause of its context's end if that comes first.
+func (f *Faulty) DelayAt(n int, d time.Duration, kinds ...Kind) {
+	f.setDelay(newTrigger(n, true, kinds), d)
+}
+
+// DelayFrom delays the nth operation from now and all later ones as
+// [Faulty.DelayAt] does.
+func (f *Faulty) DelayFrom(n int, d time.Duration, kinds ...Kind) {
+	f.setDelay(newTrigger(n, false, kinds), d)
+}
+
+// Heal lets nothing fail, wait or be a lie any more. Fired keeps its value.
 func (f *Faulty) Heal() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.n = 0
+	f.fail.n, f.lie.n, f.slow.n = 0, 0, 0
 }
 
 // Fired is how many operations failed since the last FailAt or FailFrom. A test
@@ -58,7 +87,7 @@ func (f *Faulty) Heal() {
 func (f *Faulty) Fired() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.fired
+	return f.fail.fired
 }
 
 // Count is how many operations of these kinds, or of all, there were so far,
@@ -75,41 +104,96 @@ func (f *Faulty) Count(kinds ...Kind) int {
 	return sum
 }
 
-func (f *Faulty) set(n int, err error, once bool, kinds []Kind) {
+func (f *Faulty) setFail(t trigger, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.n, f.err, f.once, f.kinds = n, err, once, slices.Clone(kinds)
-	f.seen, f.fired = 0, 0
+	f.fail, f.err = t, err
+}
+
+func (f *Faulty) setDelay(t trigger, d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.slow, f.delay = t, d
 }
 
 func (f *Faulty) do(o *op, run func() error) error {
-	fault := f.fault(o.kind)
+	fault, lie, delay := f.what(o.kind)
+	if err := wait(o.ctx, delay); err != nil {
+		return remote.PathError(string(o.kind), o.name, err)
+	}
 	if fault == nil {
+		if lie {
+			return nil
+		}
 		return run()
 	}
 	err := remote.PathError(string(o.kind), o.name, fault)
 	switch {
 	case o.kind == Close:
 		_ = run() // the descriptor is gone either way
-	case o.kind == Write && errors.Is(err, remote.ErrNoSpace):
+	case o.kind == Write && (errors.Is(err, remote.ErrNoSpace) || errors.Is(err, io.ErrShortWrite)),
+		o.kind == Read && errors.Is(err, io.ErrUnexpectedEOF):
 		o.size /= 2
 		_ = run() // the fault is what is reported
 	}
 	return err
 }
 
-// fault is the error that this operation has to fail with, nil for none.
-func (f *Faulty) fault(kind Kind) error {
+// what happens to the next operation of this kind.
+func (f *Faulty) what(kind Kind) (fault error, lie bool, delay time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.total[kind]++
-	if len(f.kinds) > 0 && !slices.Contains(f.kinds, kind) {
+	if f.fail.fires(kind) {
+		fault = f.err
+	}
+	lie = f.lie.fires(kind) && slices.Contains(canLie(), kind)
+	if f.slow.fires(kind) {
+		delay = f.delay
+	}
+	return fault, lie, delay
+}
+
+// canLie are the kinds whose success is only a word.
+func canLie() []Kind {
+	return []Kind{Write, Truncate, Sync, Mkdir, Rename, Remove, RemoveAll, SyncDir, Touch}
+}
+
+// trigger counts operations of some kinds up to the one it is for.
+type trigger struct {
+	n     int // the first operation, 0 for none
+	once  bool
+	kinds []Kind // those that count; empty: all
+	seen  int
+	fired int
+}
+
+func newTrigger(n int, once bool, kinds []Kind) trigger {
+	return trigger{n: n, once: once, kinds: slices.Clone(kinds)}
+}
+
+func (t *trigger) fires(kind Kind) bool {
+	if len(t.kinds) > 0 && !slices.Contains(t.kinds, kind) {
+		return false
+	}
+	t.seen++
+	if t.n == 0 || t.seen < t.n || (t.once && t.seen > t.n) {
+		return false
+	}
+	t.fired++
+	return true
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
 		return nil
 	}
-	f.seen++
-	if f.n == 0 || f.seen < f.n || (f.once && f.seen > f.n) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
 		return nil
 	}
-	f.fired++
-	return f.err
 }

@@ -41,6 +41,7 @@ func Mutating() []Kind {
 
 // op is one operation about to run.
 type op struct {
+	ctx  context.Context //nolint:containedctx // of the caller, or of the file's opening
 	kind Kind
 	name string
 	to   string // of Rename
@@ -75,7 +76,7 @@ func (i *interposed) Close() error { return i.below.Close() }
 
 // Stat implements [remote.Filesystem].
 func (i *interposed) Stat(ctx context.Context, name string) (info fs.FileInfo, err error) {
-	err = i.do(&op{kind: Stat, name: name}, func() error {
+	err = i.do(&op{ctx: ctx, kind: Stat, name: name}, func() error {
 		info, err = i.below.Stat(ctx, name)
 		return err
 	})
@@ -84,7 +85,7 @@ func (i *interposed) Stat(ctx context.Context, name string) (info fs.FileInfo, e
 
 // ReadDir implements [remote.Filesystem].
 func (i *interposed) ReadDir(ctx context.Context, name string) (entries []fs.DirEntry, err error) {
-	err = i.do(&op{kind: ReadDir, name: name}, func() error {
+	err = i.do(&op{ctx: ctx, kind: ReadDir, name: name}, func() error {
 		entries, err = i.below.ReadDir(ctx, name)
 		return err
 	})
@@ -93,7 +94,7 @@ func (i *interposed) ReadDir(ctx context.Context, name string) (entries []fs.Dir
 
 // OpenFile implements [remote.Filesystem].
 func (i *interposed) OpenFile(ctx context.Context, name string, flag int) (remote.File, error) {
-	o := &op{kind: Open, name: name}
+	o := &op{ctx: ctx, kind: Open, name: name}
 	if flag&(os.O_CREATE|os.O_TRUNC) != 0 {
 		o.kind = Create
 	}
@@ -108,52 +109,52 @@ func (i *interposed) OpenFile(ctx context.Context, name string, flag int) (remot
 		}
 		return nil, err
 	}
-	return &interposedFile{File: file, fs: i, name: name}, nil
+	return &interposedFile{File: file, ctx: ctx, fs: i, name: name}, nil
 }
 
 // Mkdir implements [remote.Filesystem].
 func (i *interposed) Mkdir(ctx context.Context, name string) error {
-	return i.do(&op{kind: Mkdir, name: name}, func() error { return i.below.Mkdir(ctx, name) })
+	return i.do(&op{ctx: ctx, kind: Mkdir, name: name}, func() error { return i.below.Mkdir(ctx, name) })
 }
 
 // Rename implements [remote.Filesystem].
 func (i *interposed) Rename(ctx context.Context, oldname, newname string) error {
-	return i.do(&op{kind: Rename, name: oldname, to: newname}, func() error { return i.below.Rename(ctx, oldname, newname) })
+	return i.do(&op{ctx: ctx, kind: Rename, name: oldname, to: newname}, func() error { return i.below.Rename(ctx, oldname, newname) })
 }
 
 // Remove implements [remote.Filesystem].
 func (i *interposed) Remove(ctx context.Context, name string) error {
-	return i.do(&op{kind: Remove, name: name}, func() error { return i.below.Remove(ctx, name) })
+	return i.do(&op{ctx: ctx, kind: Remove, name: name}, func() error { return i.below.Remove(ctx, name) })
 }
 
 // RenameNoReplace implements [remote.NoReplacer].
 func (i *interposed) RenameNoReplace(ctx context.Context, oldname, newname string) error {
 	below, _ := remote.As[remote.NoReplacer](i.below)
-	return i.do(&op{kind: Rename, name: oldname, to: newname}, func() error { return below.RenameNoReplace(ctx, oldname, newname) })
+	return i.do(&op{ctx: ctx, kind: Rename, name: oldname, to: newname}, func() error { return below.RenameNoReplace(ctx, oldname, newname) })
 }
 
 // RemoveAll implements [remote.TreeRemover].
 func (i *interposed) RemoveAll(ctx context.Context, name string) error {
 	below, _ := remote.As[remote.TreeRemover](i.below)
-	return i.do(&op{kind: RemoveAll, name: name}, func() error { return below.RemoveAll(ctx, name) })
+	return i.do(&op{ctx: ctx, kind: RemoveAll, name: name}, func() error { return below.RemoveAll(ctx, name) })
 }
 
 // SyncDir implements [remote.DirSyncer].
 func (i *interposed) SyncDir(ctx context.Context, name string) error {
 	below, _ := remote.As[remote.DirSyncer](i.below)
-	return i.do(&op{kind: SyncDir, name: name}, func() error { return below.SyncDir(ctx, name) })
+	return i.do(&op{ctx: ctx, kind: SyncDir, name: name}, func() error { return below.SyncDir(ctx, name) })
 }
 
 // Touch implements [remote.Toucher].
 func (i *interposed) Touch(ctx context.Context, name string, mtime time.Time) error {
 	below, _ := remote.As[remote.Toucher](i.below)
-	return i.do(&op{kind: Touch, name: name}, func() error { return below.Touch(ctx, name, mtime) })
+	return i.do(&op{ctx: ctx, kind: Touch, name: name}, func() error { return below.Touch(ctx, name, mtime) })
 }
 
 // Space implements [remote.SpaceReporter].
 func (i *interposed) Space(ctx context.Context) (space remote.Space, err error) {
 	below, _ := remote.As[remote.SpaceReporter](i.below)
-	err = i.do(&op{kind: Space, name: "."}, func() error {
+	err = i.do(&op{ctx: ctx, kind: Space, name: "."}, func() error {
 		space, err = below.Space(ctx)
 		return err
 	})
@@ -163,7 +164,7 @@ func (i *interposed) Space(ctx context.Context) (space remote.Space, err error) 
 // Lock implements [remote.Locker].
 func (i *interposed) Lock(ctx context.Context, name string, opts *remote.LockOptions) (lock *remote.Lock, err error) {
 	below, _ := remote.As[remote.Locker](i.below)
-	err = i.do(&op{kind: Lock, name: name}, func() error {
+	err = i.do(&op{ctx: ctx, kind: Lock, name: name}, func() error {
 		lock, err = below.Lock(ctx, name, opts)
 		return err
 	})
@@ -172,35 +173,40 @@ func (i *interposed) Lock(ctx context.Context, name string, opts *remote.LockOpt
 
 type interposedFile struct {
 	remote.File
+	ctx  context.Context //nolint:containedctx // bound at OpenFile, as the interface says
 	fs   *interposed
 	name string
 }
 
 func (f *interposedFile) ReadAt(p []byte, off int64) (n int, err error) {
-	err = f.fs.do(&op{kind: Read, name: f.name, off: off, size: len(p)}, func() error {
-		n, err = f.File.ReadAt(p, off)
+	o := &op{ctx: f.ctx, kind: Read, name: f.name, off: off, size: len(p)}
+	err = f.fs.do(o, func() error {
+		n, err = f.File.ReadAt(p[:o.size], off)
 		return err
 	})
 	return n, err
 }
 
 func (f *interposedFile) WriteAt(p []byte, off int64) (n int, err error) {
-	o := &op{kind: Write, name: f.name, off: off, size: len(p)}
+	o := &op{ctx: f.ctx, kind: Write, name: f.name, off: off, size: len(p)}
 	err = f.fs.do(o, func() error {
 		n, err = f.File.WriteAt(p[:o.size], off)
 		return err
 	})
+	if err == nil {
+		n = len(p) // also of one that only was said to take place
+	}
 	return n, err
 }
 
 func (f *interposedFile) Truncate(size int64) error {
-	return f.fs.do(&op{kind: Truncate, name: f.name, off: size}, func() error { return f.File.Truncate(size) })
+	return f.fs.do(&op{ctx: f.ctx, kind: Truncate, name: f.name, off: size}, func() error { return f.File.Truncate(size) })
 }
 
 func (f *interposedFile) Sync() error {
-	return f.fs.do(&op{kind: Sync, name: f.name}, f.File.Sync)
+	return f.fs.do(&op{ctx: f.ctx, kind: Sync, name: f.name}, f.File.Sync)
 }
 
 func (f *interposedFile) Close() error {
-	return f.fs.do(&op{kind: Close, name: f.name}, f.File.Close)
+	return f.fs.do(&op{ctx: f.ctx, kind: Close, name: f.name}, f.File.Close)
 }

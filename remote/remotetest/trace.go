@@ -24,6 +24,8 @@ import (
 // kept as a golden file. What failed says so at the end of its line. Opening an
 // existing file, reading and closing are left out.
 //
+// [Trace.Unsynced] judges the order.
+//
 // Trace offers the capabilities of the Filesystem below, and is safe for
 // concurrent use.
 type Trace struct {
@@ -32,11 +34,13 @@ type Trace struct {
 	mu    sync.Mutex
 	lines []string
 	last  op // the write that the last line shows, if it is one
+
+	ledger ledger
 }
 
 // NewTrace wraps fsys.
 func NewTrace(fsys remote.Filesystem) *Trace {
-	t := &Trace{}
+	t := &Trace{ledger: newLedger()}
 	t.interposed = interposed{below: fsys, do: t.do}
 	return t
 }
@@ -61,7 +65,7 @@ func (t *Trace) String() string {
 func (t *Trace) Reset() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.lines, t.last = nil, op{}
+	t.lines, t.last, t.ledger = nil, op{}, newLedger()
 }
 
 func (t *Trace) do(o *op, run func() error) error {
@@ -75,6 +79,9 @@ func (t *Trace) do(o *op, run func() error) error {
 func (t *Trace) add(o op, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if err == nil {
+		t.ledger.note(o)
+	}
 	if o.kind == Write && err == nil {
 		if t.last.kind == Write && t.last.name == o.name && t.last.off+int64(t.last.size) == o.off {
 			o.off, o.size = t.last.off, t.last.size+o.size
