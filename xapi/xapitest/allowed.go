@@ -1,6 +1,9 @@
 package xapitest
 
-import "slices"
+import (
+	"slices"
+	"sync"
+)
 
 // derive fills in what follows from the other fields of an object, before it is
 // stored.
@@ -13,17 +16,22 @@ func (t tx) derive(class string, next record) {
 	}
 }
 
-// vmOperations lists what may be done with a VM now.
-func vmOperations(vm record) []string {
-	operations := map[string][]string{
+// operations lists what may be done with a VM in a power state, if nothing
+// forbids it.
+var operations = sync.OnceValue(func() map[string][]string {
+	return map[string][]string{
 		"Halted": {
 			"changing_NVRAM", "changing_VCPUs", "changing_dynamic_range", "changing_memory_limits", "clone", "copy", "create_vtpm",
-			"destroy", "export", "make_into_template", "migrate_send", "revert", "snapshot", "start", "start_on",
+			"destroy", "export", "make_into_template", "migrate_send", "snapshot", "start", "start_on",
 		},
 		"Running":   {"checkpoint", "clean_reboot", "clean_shutdown", "hard_reboot", "hard_shutdown", "migrate_send", "pause", "pool_migrate", "snapshot", "suspend"},
 		"Paused":    {"hard_reboot", "hard_shutdown", "snapshot", "unpause"},
-		"Suspended": {"checkpoint", "clone", "copy", "destroy", "export", "hard_shutdown", "resume", "resume_on", "revert", "snapshot"},
-	}[vm.str("power_state")]
+		"Suspended": {"checkpoint", "clone", "copy", "destroy", "export", "hard_shutdown", "resume", "resume_on", "snapshot"},
+	}
+})
+
+// vmOperations lists what may be done with a VM now.
+func vmOperations(vm record) []string {
 	busy := vm.dict("current_operations")
 	shared := []string{"clone", "copy", "export"} // beside each other alone
 	for _, op := range busy {
@@ -31,13 +39,21 @@ func vmOperations(vm record) []string {
 			return []string{}
 		}
 	}
-	allowed := slices.DeleteFunc(slices.Clone(operations), func(op string) bool {
+	all := operations()[vm.str("power_state")]
+	if vm.bool("is_a_snapshot") {
+		all = append(slices.Clip(slices.Clone(all)), "revert")
+		slices.Sort(all)
+	}
+	forbidden := func(op string) bool {
 		_, blocked := vm.dict("blocked_operations")[op]
 		starts := op == "start" || op == "start_on" || op == "make_into_template"
 		return blocked || vm.bool("is_control_domain") || vm.bool("is_a_template") && starts ||
-			op == "revert" && !vm.bool("is_a_snapshot") || len(busy) > 0 && !slices.Contains(shared, op)
-	})
-	return append([]string{}, allowed...)
+			len(busy) > 0 && !slices.Contains(shared, op)
+	}
+	if !slices.ContainsFunc(all, forbidden) {
+		return all // as most machines have it
+	}
+	return append([]string{}, slices.DeleteFunc(slices.Clone(all), forbidden)...)
 }
 
 // vdiOperations lists what may be done with a disk now.

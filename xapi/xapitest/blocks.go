@@ -37,9 +37,9 @@ func (s *diskStore) dataBlocks(ctx context.Context, f *os.File, size int64) ([]u
 	return blocks, err
 }
 
-// changedBlocks lists the blocks of f, of the given size, whose content differs
+// differingBlocks lists the blocks of f, of the given size, whose content differs
 // from base's; base reads as zeros beyond its end.
-func (s *diskStore) changedBlocks(ctx context.Context, f, base *os.File, size int64) ([]uint32, error) {
+func (s *diskStore) differingBlocks(ctx context.Context, f, base *os.File, size int64) ([]uint32, error) {
 	mine, theirs := s.buffer(), s.buffer()
 	defer s.give(mine)
 	defer s.give(theirs)

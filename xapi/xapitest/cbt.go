@@ -3,27 +3,26 @@ package xapitest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
-	"errors"
-	"hash/maphash"
-	"io/fs"
+	"encoding/binary"
 	"os"
 	"time"
 )
 
-// trackedBlock is what one bit of list_changed_blocks stands for.
-const trackedBlock = 64 << 10
-
 // dataDestroyPatience is how long data_destroy waits for a disk to be free.
 const dataDestroyPatience = 4 * time.Second
 
-// cbtLog says where a disk is in the history of what it was snapshot from. The
-// files of live disks are written by anyone, so what has changed is found by
-// comparing; when the data of a snapshot is destroyed, its sums remain.
+// cbtLog says where a disk is in the history of what it was snapshot from. What
+// has changed is known from what was written; where somebody else has written
+// the files, sums of all blocks are compared. They remain when the data of a
+// snapshot is destroyed, as its version does.
 type cbtLog struct {
-	lineage  string // since tracking was enabled
-	position int    // grows with every snapshot
-	sums     []uint64
+	Lineage  string   `json:"lineage"`  // since tracking was enabled
+	Position int      `json:"position"` // grows with every snapshot
+	Sums     []uint64 `json:"sums,omitempty"`
+
+	since *version // of a disk whose data is destroyed
 }
 
 func (p *Pool) cbtMethods() map[string]*method {
@@ -41,7 +40,7 @@ func (p *Pool) vdiEnableCBT(_ context.Context, c *call) (any, error) {
 	if err != nil || vdi.bool("cbt_enabled") {
 		return nil, err
 	}
-	p.disks.setLog(vdi.str("uuid"), &cbtLog{lineage: newUUID()})
+	p.disks.setLog(vdi.str("uuid"), &cbtLog{Lineage: newUUID()})
 	return nil, p.db.set("VDI", c.str(0), record{"cbt_enabled": true})
 }
 
@@ -102,7 +101,7 @@ func (p *Pool) vdiDataDestroy(ctx context.Context, c *call) (any, error) {
 		if err := p.unlinked(ctx, ref); err != nil {
 			return err
 		}
-		if _, err := p.disks.sums(ctx, vdi); err != nil {
+		if err := p.disks.remember(ctx, vdi); err != nil {
 			return err
 		}
 		if err := p.db.set("VDI", ref, record{
@@ -158,25 +157,57 @@ func (p *Pool) vdiListChangedBlocks(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	first, second := p.disks.log(older.str("uuid")), p.disks.log(newer.str("uuid"))
-	if from == to || first == nil || second == nil || first.lineage != second.lineage || first.position >= second.position ||
+	if from == to || first == nil || second == nil || first.Lineage != second.Lineage || first.Position >= second.Position ||
 		older.int("virtual_size") > newer.int("virtual_size") {
 		return nil, fail("SR_BACKEND_FAILURE_460", "", "Failed to calculate changed blocks for given VDIs. [opterr=Source and target VDI are unrelated]", "")
 	}
-	before, err := p.disks.sums(ctx, older)
+	has, err := p.disks.changedSince(ctx, older, newer)
 	if err != nil {
 		return nil, err
 	}
-	after, err := p.disks.sums(ctx, newer)
-	if err != nil {
-		return nil, err
-	}
-	bitmap := make([]byte, (len(after)+7)/8)
-	for i, sum := range after {
-		if i >= len(before) && sum != 0 || i < len(before) && sum != before[i] {
-			bitmap[i/8] |= 0x80 >> (i % 8)
+	blocks := int((newer.int("virtual_size") + trackedBlock - 1) / trackedBlock)
+	bits := make([]byte, (blocks+7)/8)
+	for i := range blocks {
+		if has(i) {
+			bits[i/8] |= 0x80 >> (i % 8)
 		}
 	}
-	return base64.StdEncoding.EncodeToString(bitmap), nil
+	return base64.StdEncoding.EncodeToString(bits), nil
+}
+
+// changedSince says of each tracked block whether it has changed.
+func (s *diskStore) changedSince(ctx context.Context, older, newer record) (has func(i int) bool, err error) {
+	if changes, ok := s.tracked(newer.str("uuid"), older.str("uuid")); ok {
+		return changes.has, nil
+	}
+	before, err := s.sums(ctx, older)
+	if err != nil {
+		return nil, err
+	}
+	after, err := s.sums(ctx, newer)
+	if err != nil {
+		return nil, err
+	}
+	return func(i int) bool { return i >= len(before) && after[i] != 0 || i < len(before) && after[i] != before[i] }, nil
+}
+
+// remember keeps of a disk whose data will be destroyed what is needed to tell
+// what has changed since.
+func (s *diskStore) remember(ctx context.Context, vdi record) error {
+	if _, err := s.sums(ctx, vdi); err != nil {
+		return err
+	}
+	c, err := s.disk(vdi.str("uuid"))
+	if err != nil {
+		return err
+	}
+	since, written, exact := c.unchanged()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l, ok := s.logs[vdi.str("uuid")]; ok && exact && written.empty() {
+		l.since = since
+	}
+	return nil
 }
 
 // comparable fails for a disk without tracking, and for one that is attached to
@@ -215,9 +246,6 @@ func (s *diskStore) setLog(uuid string, l *cbtLog) {
 		delete(s.logs, uuid)
 		return
 	}
-	if s.logs == nil {
-		s.logs = make(map[string]*cbtLog)
-	}
 	s.logs[uuid] = l
 }
 
@@ -230,8 +258,8 @@ func (s *diskStore) branch(origin, snapshot string) bool {
 	if !ok {
 		return false
 	}
-	s.logs[snapshot] = &cbtLog{lineage: l.lineage, position: l.position}
-	l.position++
+	s.logs[snapshot] = &cbtLog{Lineage: l.Lineage, Position: l.Position}
+	l.Position++
 	return true
 }
 
@@ -239,10 +267,10 @@ func (s *diskStore) branch(origin, snapshot string) bool {
 // snapshot are kept, also when its data is destroyed.
 func (s *diskStore) sums(ctx context.Context, vdi record) ([]uint64, error) {
 	uuid := vdi.str("uuid")
-	if l := s.log(uuid); l != nil && l.sums != nil {
-		return l.sums, nil
+	if l := s.log(uuid); l != nil && l.Sums != nil {
+		return l.Sums, nil
 	}
-	f, err := os.Open(s.path(uuid))
+	f, err := s.open(uuid)
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +282,7 @@ func (s *diskStore) sums(ctx context.Context, vdi record) ([]uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l, ok := s.logs[uuid]; ok {
-		l.sums = sums
+		l.Sums = sums
 	}
 	return sums, nil
 }
@@ -273,20 +301,11 @@ func (s *diskStore) sumFile(ctx context.Context, f *os.File, size int64) ([]uint
 		for at := int64(0); at < n; at += trackedBlock {
 			part := buf[at : at+trackedBlock]
 			if !bytes.Equal(part, zero[:trackedBlock]) {
-				sums[(off+at)/trackedBlock] = maphash.Bytes(s.seed, part) | 1
+				sum := sha256.Sum256(part)
+				sums[(off+at)/trackedBlock] = binary.BigEndian.Uint64(sum[:]) | 1
 			}
 		}
 		return nil
 	})
 	return sums, err
-}
-
-// forget removes what is left of a disk.
-func (s *diskStore) forget(uuid string) error {
-	s.setLog(uuid, nil)
-	err := s.remove(uuid)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // its data was destroyed before, or it never had any
-	}
-	return err
 }

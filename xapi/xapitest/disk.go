@@ -3,27 +3,32 @@ package xapitest
 import (
 	"errors"
 	"fmt"
-	"hash/maphash"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 )
 
 // diskStore keeps the content of disks: one sparse raw file per VDI, named by
-// its uuid.
+// its uuid. A disk that nobody has written has no file until someone asks for
+// it, so that thousands of machines cost little.
 type diskStore struct {
 	dir       string
 	temporary bool
 	buffers   sync.Pool // of *[bufferSize]byte
-	seed      maphash.Seed
+	zero      *version  // of all disks that were made empty
 
-	mu   sync.Mutex
-	logs map[string]*cbtLog // by uuid of the disk
-	held bool               // chains are not coalesced
+	mu    sync.Mutex
+	disks map[string]*content // by uuid of the disk
+	logs  map[string]*cbtLog  // by uuid of the disk
+	held  bool                // chains are not coalesced
 }
 
 func openDiskStore(dir string) (*diskStore, error) {
-	s := &diskStore{dir: dir, temporary: dir == "", seed: maphash.MakeSeed()}
+	s := &diskStore{
+		dir: dir, temporary: dir == "", zero: new(version),
+		disks: make(map[string]*content), logs: make(map[string]*cbtLog),
+	}
 	s.buffers.New = func() any { return new([bufferSize]byte) }
 	if s.temporary {
 		temp, err := os.MkdirTemp("", "xapitest-")
@@ -61,45 +66,156 @@ func (s *diskStore) buffer() *[bufferSize]byte {
 
 func (s *diskStore) give(b *[bufferSize]byte) { s.buffers.Put(b) }
 
-func (s *diskStore) path(uuid string) string { return filepath.Join(s.dir, uuid+".raw") }
-
-// create makes an empty disk.
-func (s *diskStore) create(uuid string, size int64) error {
-	f, err := os.OpenFile(s.path(uuid), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Truncate(size), f.Close())
+// newContent describes a disk of the store that is not in it yet.
+func (s *diskStore) newContent(uuid string, size int64) *content {
+	return &content{path: filepath.Join(s.dir, uuid+".raw"), size: size}
 }
 
-// copy makes disk uuid a copy of the raw file src as it is now, of the given
-// size: shared blocks where the filesystem has them, else a sparse copy.
-func (s *diskStore) copy(uuid, src string, size int64) error {
-	in, err := os.Open(src)
+func (s *diskStore) add(uuid string, c *content) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.disks[uuid] = c
+}
+
+// disk returns the content of a disk, or fs.ErrNotExist when it has none: it is
+// hidden, or its data was destroyed.
+func (s *diskStore) disk(uuid string) (*content, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.disks[uuid]
+	if !ok {
+		return nil, fmt.Errorf("disk %s: %w", uuid, fs.ErrNotExist)
+	}
+	return c, nil
+}
+
+// create makes an empty disk.
+func (s *diskStore) create(uuid string, size int64) {
+	c := s.newContent(uuid, size)
+	c.since, c.exact = s.zero, true
+	s.add(uuid, c)
+}
+
+// load makes a disk whose file somebody else has written.
+func (s *diskStore) load(uuid, path string, size int64) error {
+	in, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = in.Close() }()
-	out, err := os.OpenFile(s.path(uuid), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o640)
-	if err != nil {
+	c := s.newContent(uuid, size)
+	c.since = new(version)
+	if err := c.makeFrom(in); err != nil {
 		return err
 	}
-	err = errors.Join(copySparse(out, in), out.Truncate(size), out.Close())
-	if err != nil {
-		return errors.Join(err, s.remove(uuid))
-	}
+	s.add(uuid, c)
 	return nil
 }
 
-func (s *diskStore) resize(uuid string, size int64) error { return os.Truncate(s.path(uuid), size) }
+// restore takes up a disk of an earlier pool: without a file it is empty. What
+// has changed since can only be found by comparing.
+func (s *diskStore) restore(uuid string, size int64, frozen bool) {
+	c := s.newContent(uuid, size)
+	_, err := os.Stat(c.path)
+	c.since, c.frozen = new(version), frozen
+	c.made.Store(err == nil)
+	s.add(uuid, c)
+}
 
-func (s *diskStore) remove(uuid string) error { return os.Remove(s.path(uuid)) }
+// copy makes disk uuid a copy of another as it is now, of the given size. A
+// frozen one is not written again.
+func (s *diskStore) copy(uuid, from string, size int64, frozen bool) error {
+	src, err := s.disk(from)
+	if err != nil {
+		return err
+	}
+	c := s.newContent(uuid, size)
+	if err := src.fork(c, frozen); err != nil {
+		return err
+	}
+	s.add(uuid, c)
+	return nil
+}
+
+// path returns the file of a disk, which exists from then on, or "" when the
+// disk has none.
+func (s *diskStore) path(uuid string) string {
+	c, err := s.disk(uuid)
+	if err != nil || c.make() != nil {
+		return ""
+	}
+	return c.path
+}
+
+// open returns the file of a disk for reading.
+func (s *diskStore) open(uuid string) (*os.File, error) {
+	c, err := s.disk(uuid)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.make(); err != nil {
+		return nil, err
+	}
+	return os.Open(c.path)
+}
+
+// writer opens a disk for writing: what changes is noted.
+func (s *diskStore) writer(uuid string) (*contentWriter, error) {
+	c, err := s.disk(uuid)
+	if err != nil {
+		return nil, err
+	}
+	return c.writer()
+}
+
+func (s *diskStore) resize(uuid string, size int64) error {
+	c, err := s.disk(uuid)
+	if err != nil {
+		return err
+	}
+	return c.resize(size)
+}
+
+// remove forgets the content of a disk, not its history of changes.
+func (s *diskStore) remove(uuid string) error {
+	s.mu.Lock()
+	c, ok := s.disks[uuid]
+	delete(s.disks, uuid)
+	s.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	return c.remove()
+}
+
+// forget removes what is left of a disk.
+func (s *diskStore) forget(uuid string) error {
+	s.setLog(uuid, nil)
+	return s.remove(uuid)
+}
 
 // allocated returns the bytes that a disk takes on the store.
 func (s *diskStore) allocated(uuid string) int64 {
-	info, err := os.Stat(s.path(uuid))
+	c, err := s.disk(uuid)
+	if err != nil || !c.made.Load() {
+		return 0
+	}
+	info, err := os.Stat(c.path)
 	if err != nil {
 		return 0
 	}
 	return allocatedBytes(info)
+}
+
+// overwrite makes a disk a copy of another.
+func (s *diskStore) overwrite(uuid, source string) error {
+	target, err := s.disk(uuid)
+	if err != nil {
+		return err
+	}
+	in, err := s.open(source)
+	if err != nil {
+		return err
+	}
+	return errors.Join(target.overwrite(in), in.Close())
 }

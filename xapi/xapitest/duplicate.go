@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 )
 
@@ -108,23 +107,9 @@ func (p *Pool) copyInto(from, into string) error {
 		return err
 	}
 	defer detachTarget()
-	err = p.disks.overwrite(target.str("uuid"), source.str("uuid"), target.int("virtual_size"))
+	err = p.disks.overwrite(target.str("uuid"), source.str("uuid"))
 	p.accountDisk(into, target.str("uuid"))
 	return err
-}
-
-// overwrite makes a disk, of that size, a copy of another.
-func (s *diskStore) overwrite(uuid, source string, size int64) error {
-	in, err := os.Open(s.path(source))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = in.Close() }()
-	out, err := os.OpenFile(s.path(uuid), os.O_RDWR|os.O_TRUNC, 0)
-	if err != nil {
-		return err
-	}
-	return errors.Join(copySparse(out, in), out.Truncate(size), out.Close())
 }
 
 // vmRevert makes a VM what it was when the snapshot was made: devices and fields

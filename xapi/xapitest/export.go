@@ -110,7 +110,7 @@ func (t *transfer) stream(ctx context.Context, e *export) error {
 		return err
 	}
 	defer detach()
-	f, err := os.Open(t.pool.disks.path(e.disk.str("uuid")))
+	f, err := t.pool.disks.open(e.disk.str("uuid"))
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (t *transfer) exportBlocks(ctx context.Context, e *export, f *os.File) ([]u
 		blocks, err := t.pool.disks.dataBlocks(ctx, f, size)
 		return blocks, nil, err
 	}
-	base, err := os.Open(t.pool.disks.path(e.base.str("uuid")))
+	base, err := t.pool.disks.open(e.base.str("uuid"))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -147,7 +147,10 @@ func (t *transfer) exportBlocks(ctx context.Context, e *export, f *os.File) ([]u
 	if info, err := base.Stat(); err == nil {
 		parent.timestamp = uint32(info.ModTime().Sub(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).Seconds()) // until 2136
 	}
-	blocks, err := t.pool.disks.changedBlocks(ctx, f, base, size)
+	if changes, ok := t.pool.disks.tracked(e.disk.str("uuid"), uuid); ok {
+		return changes.blocks(size), parent, nil
+	}
+	blocks, err := t.pool.disks.differingBlocks(ctx, f, base, size)
 	return blocks, parent, err
 }
 

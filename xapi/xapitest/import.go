@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 )
 
@@ -79,7 +78,7 @@ func (t *transfer) receive(ctx context.Context, ref string, disk record, format 
 		return err
 	}
 	defer detach()
-	f, err := os.OpenFile(t.pool.disks.path(disk.str("uuid")), os.O_WRONLY, 0)
+	f, err := t.pool.disks.writer(disk.str("uuid"))
 	if err != nil {
 		return err
 	}
@@ -131,7 +130,7 @@ func (u *uploadReader) Read(p []byte) (int, error) {
 
 // diskWriter writes to a disk within its size and the space of its repository.
 type diskWriter struct {
-	file *os.File
+	file *contentWriter
 	size int64
 	free int64 // negative: no limit
 	sent int64

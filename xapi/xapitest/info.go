@@ -2,6 +2,7 @@ package xapitest
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -36,18 +37,18 @@ type SRInfo struct {
 // VM returns the virtual machine of that name: the oldest one if there are
 // several, the zero VMInfo if there is none. Snapshots are not looked at.
 func (p *Pool) VM(name string) VMInfo {
-	for _, vm := range p.VMs() {
-		if vm.Name == name {
-			return vm
-		}
+	for _, vm := range p.vmsWhere(func(vm record) bool { return isLive(vm) && vm.str("name_label") == name }) {
+		return vm
 	}
 	return VMInfo{}
 }
 
+func isLive(vm record) bool { return !vm.bool("is_a_snapshot") && !vm.bool("is_control_domain") }
+
 // VMs returns the virtual machines of the pool, oldest first, without snapshots
 // and control domains.
 func (p *Pool) VMs() []VMInfo {
-	return p.vmsWhere(func(vm record) bool { return !vm.bool("is_a_snapshot") && !vm.bool("is_control_domain") })
+	return p.vmsWhere(isLive)
 }
 
 // Snapshots returns the snapshots of all virtual machines, oldest first.
@@ -105,10 +106,35 @@ func (p *Pool) SR(name string) SRInfo {
 	return SRInfo{}
 }
 
-// VDIPath returns the raw file with the content of the disk of that uuid.
+// VDIPath returns the raw file with the content of the disk of that uuid. There
+// is none when it is hidden or its data was destroyed.
 func (p *Pool) VDIPath(uuid string) (string, error) {
 	if _, err := p.refByUUID("VDI", uuid); err != nil {
 		return "", fmt.Errorf("xapitest: %w", err)
 	}
-	return p.disks.path(uuid), nil
+	if path := p.disks.path(uuid); path != "" {
+		return path, nil
+	}
+	return "", fmt.Errorf("xapitest: disk %s has no file", uuid)
+}
+
+// WriteVDI writes to the disk of that uuid, as its guest would. What changes is
+// noted, so that exports with base and changed blocks need not compare contents,
+// which they do where somebody has written the file itself. It fails beyond the
+// end of the disk and for snapshots.
+func (p *Pool) WriteVDI(uuid string, b []byte, off int64) error {
+	_, vdi, err := p.db.byRefOrUUID("VDI", uuid)
+	if err != nil {
+		return fmt.Errorf("xapitest: %w", err)
+	}
+	if size := vdi.int("virtual_size"); vdi.bool("is_a_snapshot") || off < 0 || off > size || int64(len(b)) > size-off {
+		return fmt.Errorf("xapitest: disk %s, a snapshot: %t, of %d bytes: cannot write %d at %d",
+			uuid, vdi.bool("is_a_snapshot"), size, len(b), off)
+	}
+	w, err := p.disks.writer(uuid)
+	if err != nil {
+		return fmt.Errorf("xapitest: %w", err)
+	}
+	_, err = w.WriteAt(b, off)
+	return errors.Join(err, w.Close())
 }

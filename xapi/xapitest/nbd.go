@@ -231,7 +231,7 @@ func (p *Pool) openExport(_ context.Context, name string) (disk.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open(p.disks.path(vdi.str("uuid")))
+	f, err := p.disks.open(vdi.str("uuid"))
 	if err != nil {
 		detach()
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // populate fills the empty database with what the inventory describes.
@@ -189,7 +190,7 @@ func (p *Pool) addDisk(d Disk, sr string) (string, error) {
 		return "", fmt.Errorf("a disk of %d bytes", d.Size)
 	}
 	values := record{"name_label": d.Name, "virtual_size": (d.Size + sectorSize - 1) / sectorSize * sectorSize, "SR": sr, "type": "user"}
-	return p.storeDisk(values, d.Content)
+	return p.storeDisk(values, source{file: d.Content})
 }
 
 // vmRecord fills in what an ordinary Linux guest has.
@@ -208,11 +209,18 @@ func vmRecord(vm VM) record {
 		"memory_dynamic_min": vm.Memory, "memory_dynamic_max": vm.Memory, "memory_target": vm.Memory,
 		"VCPUs_max": vcpus, "VCPUs_at_startup": vcpus, "actions_after_shutdown": "destroy",
 		"actions_after_reboot": "restart", "actions_after_crash": "restart", "HVM_boot_policy": "BIOS order",
-		"HVM_boot_params": map[string]string{"firmware": "bios", "order": "cdn"}, "domain_type": "hvm",
-		"platform":        map[string]string{"acpi": "1", "apic": "true", "pae": "true", "viridian": "false", "nx": "true"},
+		"HVM_boot_params": linux()["HVM_boot_params"], "platform": linux()["platform"], "domain_type": "hvm",
 		"recommendations": "<restrictions></restrictions>", "reference_label": "debian-12",
 	}
 }
+
+// linux is what machines share: records are never changed in place.
+var linux = sync.OnceValue(func() map[string]map[string]string {
+	return map[string]map[string]string{
+		"HVM_boot_params": {"firmware": "bios", "order": "cdn"},
+		"platform":        {"acpi": "1", "apic": "true", "pae": "true", "viridian": "false", "nx": "true"},
+	}
+})
 
 // newMAC returns a random, locally administered address.
 func newMAC() string {

@@ -19,10 +19,7 @@ func (r record) dict(name string) map[string]string { m, _ := r[name].(map[strin
 // newRecord returns a record of class c with every field at its default, then
 // those of values.
 func newRecord(c *class, values record) record {
-	r := make(record, len(c.fields))
-	for _, f := range c.fields {
-		r[f.name] = f.zero
-	}
+	r := maps.Clone(c.zero)
 	maps.Copy(r, values)
 	return r
 }

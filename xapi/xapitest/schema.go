@@ -49,6 +49,7 @@ type class struct {
 	events bool // its objects appear in event.from
 	fields []*field
 	byName map[string]*field
+	zero   record // every field at its default
 }
 
 // schema returns all classes by name. They are shared and never change.
@@ -60,12 +61,13 @@ var schema = sync.OnceValue(func() map[string]*class {
 		switch {
 		case len(words) == 0 || words[0] == "#":
 		case words[0] == "class":
-			current = &class{name: words[1], events: len(words) > 2, byName: make(map[string]*field)}
+			current = &class{name: words[1], events: len(words) > 2, byName: make(map[string]*field), zero: make(record)}
 			classes[current.name] = current
 		default:
 			f := parseField(words)
 			current.fields = append(current.fields, f)
 			current.byName[f.name] = f
+			current.zero[f.name] = f.zero
 		}
 	}
 	return classes

@@ -33,7 +33,7 @@ func (p *Pool) settleVM(vm VM, ref, sr string) error {
 		}
 	}
 	if state == "Suspended" {
-		image, err := p.storeDisk(record{"name_label": "Suspend image", "virtual_size": max(vm.Memory, blockSize), "SR": sr, "type": "suspend"}, "")
+		image, err := p.storeDisk(record{"name_label": "Suspend image", "virtual_size": max(vm.Memory, blockSize), "SR": sr, "type": "suspend"}, source{})
 		if err != nil {
 			return fmt.Errorf("suspend image: %w", err)
 		}

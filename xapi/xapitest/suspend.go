@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 )
 
@@ -78,12 +77,12 @@ func (p *Pool) writeMemory(ref string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	f, err := os.OpenFile(p.disks.path(vdi.str("uuid")), os.O_WRONLY, 0)
+	f, err := p.disks.writer(vdi.str("uuid"))
 	if err != nil {
 		return "", err
 	}
 	line := fmt.Sprintf("memory of %s at %s\n", vm.str("uuid"), p.now())
-	_, err = f.WriteString(strings.Repeat(line, 1024))
+	_, err = f.WriteAt([]byte(strings.Repeat(line, 1024)), 0)
 	return image, errors.Join(err, f.Close())
 }
 

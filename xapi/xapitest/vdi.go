@@ -51,12 +51,20 @@ func (p *Pool) createDisk(sr string, size int64, values record) (string, error) 
 	if values.str("type") == "" {
 		values["type"] = "user"
 	}
-	return p.storeDisk(values, "")
+	return p.storeDisk(values, source{})
 }
 
-// storeDisk makes the file of a new disk, empty or as a copy of a file as it is
-// now, and then its record.
-func (p *Pool) storeDisk(values record, content string) (string, error) {
+// source is where the content of a new disk comes from: a file, another disk, or
+// nowhere.
+type source struct {
+	file   string
+	disk   string // uuid
+	frozen bool   // the new disk is a snapshot of it
+}
+
+// storeDisk makes the content of a new disk, empty or as a copy as it is now, and
+// then its record.
+func (p *Pool) storeDisk(values record, from source) (string, error) {
 	uuid, size, sr := newUUID(), values.int("virtual_size"), values.str("SR")
 	rec, err := p.db.record("SR", sr)
 	if err != nil {
@@ -65,13 +73,16 @@ func (p *Pool) storeDisk(values record, content string) (string, error) {
 	if rec.str("content_type") == "iso" {
 		return "", fail("SR_OPERATION_NOT_SUPPORTED", sr)
 	}
-	if free := p.freeSpace(sr); free >= 0 && size > free && content == "" {
+	if free := p.freeSpace(sr); free >= 0 && size > free && from == (source{}) {
 		return "", fail("SR_FULL", fmt.Sprint(size), fmt.Sprint(free))
 	}
-	if content == "" {
-		err = p.disks.create(uuid, size)
-	} else {
-		err = p.disks.copy(uuid, content, size)
+	switch {
+	case from.disk != "":
+		err = p.disks.copy(uuid, from.disk, size, from.frozen)
+	case from.file != "":
+		err = p.disks.load(uuid, from.file, size)
+	default:
+		p.disks.create(uuid, size)
 	}
 	if err != nil {
 		return "", err
@@ -186,7 +197,7 @@ func (p *Pool) copyDisk(vdi record, ref, sr string, snapshot bool) (string, erro
 	if snapshot {
 		values["is_a_snapshot"], values["snapshot_of"], values["snapshot_time"] = true, ref, now()
 	}
-	made, err := p.storeDisk(values, p.disks.path(vdi.str("uuid")))
+	made, err := p.storeDisk(values, source{disk: vdi.str("uuid"), frozen: snapshot})
 	if err != nil {
 		return "", err
 	}

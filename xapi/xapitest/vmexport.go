@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"os"
 	"strconv"
 
 	"github.com/xenbackup/xenbackup/xva"
@@ -147,7 +146,7 @@ func (t *transfer) writeDisk(ctx context.Context, w *xva.Writer, d xva.Disk, ref
 	if err != nil {
 		return err
 	}
-	f, err := os.Open(t.pool.disks.path(vdi.str("uuid")))
+	f, err := t.pool.disks.open(vdi.str("uuid"))
 	if err != nil {
 		return err
 	}

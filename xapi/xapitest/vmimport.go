@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/xenbackup/xenbackup/xva"
@@ -184,7 +183,7 @@ func (w *archiveDisks) write(chunk xva.Chunk) error {
 		if err != nil {
 			return err
 		}
-		f, err := os.OpenFile(w.pool.disks.path(vdi.str("uuid")), os.O_WRONLY, 0)
+		f, err := w.pool.disks.writer(vdi.str("uuid"))
 		if err != nil {
 			return err
 		}
