@@ -38,6 +38,8 @@ func (c *bitmapCache) isFull(block int) bool {
 	return c.full[block/32].Load()&(1<<(block%32)) != 0
 }
 
+func (c *bitmapCache) setFull(block int) { c.full[block/32].Or(1 << (block % 32)) }
+
 func (c *bitmapCache) get(block int) (bits bitmap, ok bool) {
 	if c.isFull(block) {
 		return nil, true
@@ -51,7 +53,7 @@ func (c *bitmapCache) get(block int) (bits bitmap, ok bool) {
 // put remembers what was read and returns it, nil when the first n sectors are there.
 func (c *bitmapCache) put(block int, raw bitmap, n int) bitmap {
 	if raw.allSet(n) {
-		c.full[block/32].Or(1 << (block % 32))
+		c.setFull(block)
 		return nil
 	}
 	bits := append(bitmap(nil), raw...)

@@ -85,20 +85,19 @@ func (h *Header) encode() *[headerSize]byte {
 
 // parseParentName decodes UTF-16, big-endian unless a byte order mark says
 // otherwise (tap 0.1 wrote one), up to the first NUL.
-func parseParentName(b *[parentNameUnits * 2]byte) string {
-	raw := b[:]
-	var order binary.ByteOrder = binary.BigEndian
-	switch {
-	case raw[0] == 0xff && raw[1] == 0xfe:
-		order, raw = binary.LittleEndian, raw[2:]
-	case raw[0] == 0xfe && raw[1] == 0xff:
-		raw = raw[2:]
-	}
-	return decodeUTF16(raw, order)
-}
+func parseParentName(b *[parentNameUnits * 2]byte) string { return utf16Name(b[:], binary.BigEndian) }
 
-// decodeUTF16 decodes up to the first NUL; unpaired surrogates become U+FFFD.
-func decodeUTF16(raw []byte, order binary.ByteOrder) string {
+// utf16Name decodes up to the first NUL. A byte order mark overrides order, and
+// unpaired surrogates become U+FFFD.
+func utf16Name(raw []byte, order binary.ByteOrder) string {
+	if len(raw) >= 2 {
+		switch [2]byte(raw) {
+		case [2]byte{0xff, 0xfe}:
+			order, raw = binary.LittleEndian, raw[2:]
+		case [2]byte{0xfe, 0xff}:
+			order, raw = binary.BigEndian, raw[2:]
+		}
+	}
 	units := make([]uint16, 0, len(raw)/2)
 	for ; len(raw) >= 2; raw = raw[2:] {
 		unit := order.Uint16(raw)

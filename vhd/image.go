@@ -26,6 +26,13 @@ const (
 type OpenOptions struct {
 	Name string // of the image, for errors
 	Mode Mode
+
+	// TrustBatmap skips the bitmaps of the blocks that the batmap of tapdisk
+	// calls full, if its checksum is right. That saves a read per block where
+	// only the layout is asked for. But a writer that does not know of the batmap
+	// leaves it as it was, and then the disk reads wrong: set it only for an
+	// image whose batmap was checked.
+	TrustBatmap bool
 }
 
 // Image is one VHD: a whole disk, or with type [Differencing] what differs

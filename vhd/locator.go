@@ -1,6 +1,7 @@
 package vhd
 
 import (
+	"cmp"
 	"encoding/binary"
 	"net/url"
 	"path"
@@ -43,24 +44,25 @@ func (l *Locator) encode(b *[locatorSize]byte) {
 	be.PutUint64(b[16:], l.Offset)
 }
 
-// name decodes the content of the locator to a slash-separated path, "" when
-// there is nothing usable in it. Drive letters, roots and ".." are left in it.
-func (l *Locator) name(content []byte) string {
+// names decodes the content of the locator to slash-separated paths, none when
+// there is nothing usable in it. Drive letters, roots and ".." are left in them. A
+// URL may be escaped, as it should be, or not, as libvhd and xapi write it.
+func (l *Locator) names(content []byte) []string {
 	switch string(l.Code[:]) {
 	case PlatformW2ru, PlatformW2ku:
-		return slashed(decodeUTF16(content, binary.LittleEndian))
+		return []string{slashed(utf16Name(content, binary.LittleEndian))}
 	case PlatformMacX:
-		text := strings.TrimRight(string(content), "\x00")
-		rest, ok := strings.CutPrefix(text, "file://")
+		rest, ok := strings.CutPrefix(strings.TrimRight(string(content), "\x00"), "file://")
 		if !ok || !utf8.ValidString(rest) {
-			return ""
+			return nil
 		}
-		if plain, err := url.PathUnescape(rest); err == nil {
-			rest = plain
+		rest = cmp.Or(strings.TrimPrefix(rest, "localhost/"), rest)
+		if plain, err := url.PathUnescape(rest); err == nil && utf8.ValidString(plain) {
+			return []string{slashed(plain), slashed(rest)}
 		}
-		return slashed(rest)
+		return []string{slashed(rest)}
 	}
-	return ""
+	return nil
 }
 
 // slashed turns the separators of Windows into slashes and drops what says
@@ -107,7 +109,9 @@ func parentNames(h *Header, read func(off int64, n int) []byte) []string {
 	addLocators := func(code string) {
 		for _, l := range h.Locators {
 			if string(l.Code[:]) == code && l.Length > 0 && l.Length <= maxLocatorData && l.Offset < 1<<62 {
-				add(l.name(read(int64(l.Offset), int(l.Length))))
+				for _, name := range l.names(read(int64(l.Offset), int(l.Length))) {
+					add(name)
+				}
 			}
 		}
 	}

@@ -32,6 +32,11 @@ func Open(r io.ReaderAt, size int64, opts *OpenOptions) (*Image, error) {
 	if err := m.readTable(opts.Mode); err != nil {
 		return nil, err
 	}
+	if opts.TrustBatmap {
+		if err := m.trustBatmap(); err != nil {
+			return nil, err
+		}
+	}
 	if m.footer.Type == Differencing {
 		m.parent = ParentRef{UUID: m.header.ParentUUID, Names: parentNames(&m.header, m.readLocator)}
 	}
