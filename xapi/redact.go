@@ -124,7 +124,9 @@ func redactWords(text, word string) string {
 	}
 }
 
-func wordByte(c byte) bool { return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' }
+func wordByte(c byte) bool {
+	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
+}
 
 // endsInEscape reports whether text ends in an escape sequence of a URL, of JSON or of Go, whose letters are no part of a word.
 func endsInEscape(text string) bool {

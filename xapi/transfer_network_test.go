@@ -175,3 +175,49 @@ func TestMetricsCountCallsBytesAndWaits(t *testing.T) {
 	require.Empty(t, seen["session.login_with_password"])
 	require.Equal(t, "MESSAGE_METHOD_UNKNOWN", seen["VM.none"])
 }
+
+// A host may refer to another one's address on the transfer network at once. Who is there must be the host, not just anybody.
+func TestARedirectToATransferAddressIsProvenByTheHostsPin(t *testing.T) {
+	t.Parallel()
+	for _, genuine := range []bool{false, true} {
+		s := newServer(t)
+		s.twoHosts(map[string]string{"xo:backupNetwork": "backup-uuid"})
+		authority := (*authority)(nil)
+		masters, others := authority.issue(t, time.Hour, "master"), authority.issue(t, time.Hour, "other")
+		here, there := serveTLS(t, masters, s.mux), serveTLS(t, others, s.mux)
+		if !genuine {
+			there = serveTLS(t, authority.issue(t, time.Hour, "somebody"), s.mux)
+		}
+		s.mux.HandleFunc("GET /export_raw_vdi", func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.Host, "127.0.0.3:") {
+				http.Redirect(w, r, "https://[fd00::2]:"+port(t, here.URL)+r.URL.String(), http.StatusFound)
+				return
+			}
+			s.settle(task(r), "success", "")
+		})
+		c, err := xapi.Dial(t.Context(), here.URL, &xapi.Options{
+			Password: password, TransferNetwork: xapi.PoolBackupNetwork, CancelTimeout: time.Second, InsecureTLS: true,
+			Pins: map[string][]xapi.Fingerprint{"127.0.0.1": {fingerprintOf(masters)}, "127.0.0.2": {fingerprintOf(others)}},
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				to := here.Listener.Addr().String()
+				if strings.HasPrefix(address, "[fd00::2]:") {
+					to = there.Listener.Addr().String()
+				}
+				return new(net.Dialer).DialContext(ctx, network, to)
+			},
+		})
+		require.NoError(t, err)
+		d, err := c.ExportVDI(t.Context(), "OpaqueRef:vdi", nil)
+		if genuine {
+			require.NoError(t, err)
+			require.NoError(t, d.Finish(t.Context()))
+			require.Equal(t, 1, there.seen())
+		} else {
+			require.ErrorIs(t, err, xapi.ErrUntrusted)
+			requireNoSecret(t, err)
+			require.Zero(t, there.seen())
+		}
+		require.NoError(t, c.Close())
+		require.Zero(t, s.leftTasks())
+	}
+}

@@ -25,3 +25,26 @@ func TestUploadsDoNotAllocatePerRead(t *testing.T) {
 	buffer := make([]byte, 32<<10)
 	require.Zero(t, testing.AllocsPerRun(1000, func() { _, _ = body.Read(buffer) }))
 }
+
+// A redirect leaves two bodies for one source: the first one is closed, and reads on all the same.
+func TestAClosedBodyLeavesTheSourceToTheNextOne(t *testing.T) {
+	_, end := context.WithCancelCause(t.Context())
+	defer end(nil)
+	for range 200 {
+		up := newUpload(endless{}, 1<<40)
+		up.dog, up.limit = newWatchdog(time.Minute, end), time.Minute
+		first := up.body()
+		require.NoError(t, first.Close())
+		require.NoError(t, first.Close())
+		require.False(t, up.touched())
+		up.flow()
+		n, err := first.Read(make([]byte, 10))
+		require.ErrorIs(t, err, ErrClosed)
+		require.Zero(t, n)
+		require.False(t, up.touched())
+		n, err = up.body().Read(make([]byte, 10))
+		require.NoError(t, err)
+		require.Equal(t, 10, n)
+		up.dog.rest()
+	}
+}

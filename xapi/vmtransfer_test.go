@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -184,6 +185,33 @@ func TestVMImportReturnsTheVMsOfItsTask(t *testing.T) {
 	}
 	_, err = c.ImportMetadata(t.Context(), xapi.UnknownLength, bytes.NewReader(data), nil)
 	require.Error(t, err)
+	require.Zero(t, s.leftTasks())
+}
+
+func TestVMImportThatMadeNoVMIsAnError(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	c := s.dial(t, nil)
+	result := ""
+	receive := func(conn *net.TCPConn, in *bufio.Reader, r *http.Request) {
+		accept(conn)
+		_, _ = io.CopyN(io.Discard, in, r.ContentLength)
+		s.settle(task(r), "success", result)
+	}
+	s.raw("PUT /import", receive)
+	s.raw("PUT /import_metadata", receive)
+	for _, result = range []string{
+		"", "<value></value>", "<value><array><data></data></array></value>", "<value><array><data><value>OpaqueRef:NULL</value></data></array></value>",
+	} {
+		vms, err := c.ImportVM(t.Context(), 3, strings.NewReader("abc"), nil)
+		require.ErrorIs(t, err, xapi.ErrProtocol, result)
+		require.Empty(t, vms)
+		requireNoSecret(t, err)
+	}
+	_, err := c.ImportMetadata(t.Context(), 3, strings.NewReader("abc"), nil)
+	require.ErrorIs(t, err, xapi.ErrProtocol)
+	_, err = c.ImportMetadata(t.Context(), 3, strings.NewReader("abc"), &xapi.ImportMetadataOptions{DryRun: true})
+	require.NoError(t, err) // nothing was to be made
 	require.Zero(t, s.leftTasks())
 }
 
