@@ -31,9 +31,9 @@ func newFlattener(dst File, disk *mapping, l Layout, opts *CopyOptions) *flatten
 	if f.options.Workers <= 0 {
 		f.options.Workers = min(4, runtime.NumCPU())
 	}
-	pool := &bufferPool{}
+	shared := &copyBuffers{}
 	for _, file := range f.disk.files {
-		f.pairs = append(f.pairs, newFilePair(dst, file, pool))
+		f.pairs = append(f.pairs, newFilePair(dst, file, shared))
 	}
 	return f
 }
@@ -127,7 +127,7 @@ type blockTask struct {
 
 func (b *blockTask) run(ctx context.Context) error {
 	for _, part := range b.parts {
-		if !b.f.pairs[part.file].inKernel() {
+		if !b.f.pairs[part.file].local() {
 			return b.runBuffered(ctx)
 		}
 	}

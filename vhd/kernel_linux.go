@@ -24,7 +24,22 @@ func newKernelPair(dst io.WriterAt, src io.ReaderAt) *kernelPair {
 	if d == nil || s == nil {
 		return nil
 	}
-	return &kernelPair{dst: d, src: s}
+	k := &kernelPair{dst: d, src: s}
+	if inMemory(d) {
+		k.noClone.Store(true)
+		k.noCopy.Store(true)
+	}
+	return k
+}
+
+// inMemory reports whether a file is on a tmpfs. There copy_file_range moves page
+// after page while it keeps the file locked; to read in one goroutine while another
+// writes takes as much processor time, and two thirds of the time.
+func inMemory(c syscall.RawConn) bool {
+	var stat unix.Statfs_t
+	var err error
+	ctlErr := c.Control(func(fd uintptr) { err = unix.Fstatfs(int(fd), &stat) })
+	return ctlErr == nil && err == nil && stat.Type == unix.TMPFS_MAGIC
 }
 
 func rawConn(v any) syscall.RawConn {
@@ -38,9 +53,6 @@ func rawConn(v any) syscall.RawConn {
 	}
 	return raw
 }
-
-// works reports whether copy has anything left to try.
-func (k *kernelPair) works() bool { return k != nil && (!k.noClone.Load() || !k.noCopy.Load()) }
 
 // copy copies up to n bytes and returns how many. 0 without an error: the
 // kernel does not do it for these files, or the source has ended.

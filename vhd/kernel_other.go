@@ -9,6 +9,4 @@ type kernelPair struct{}
 
 func newKernelPair(io.WriterAt, io.ReaderAt) *kernelPair { return nil }
 
-func (*kernelPair) works() bool { return false }
-
 func (*kernelPair) copy(_, _, _ int64) (int64, error) { return 0, nil }

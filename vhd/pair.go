@@ -9,10 +9,11 @@ import (
 )
 
 const (
-	// copyChunk is what is copied between two looks at the context, and the
-	// size of a buffer where one is needed.
-	copyChunk = 1 << 20
-	// kernelChunk is the same where the kernel copies.
+	// copyChunk is the size of a buffer through which data is copied: small
+	// enough for the cache of a processor, so that what was read is still there
+	// when it is written.
+	copyChunk = 256 << 10
+	// kernelChunk is what the kernel copies between two looks at the context.
 	kernelChunk = 8 << 20
 )
 
@@ -23,16 +24,25 @@ const (
 type filePair struct {
 	dst    io.WriterAt
 	src    io.ReaderAt
-	kernel *kernelPair // nil where the kernel cannot help
-	pool   *bufferPool
+	kernel *kernelPair // nil unless both are files of the operating system
+	shared *copyBuffers
 }
 
-func newFilePair(dst io.WriterAt, src io.ReaderAt, pool *bufferPool) *filePair {
-	return &filePair{dst: dst, src: src, kernel: newKernelPair(dst, src), pool: pool}
+// copyBuffers is what all pairs with the same destination share.
+type copyBuffers struct {
+	pool sync.Pool
+
+	// writing is held while one writes to a file of the operating system. The
+	// kernel lets one write to a file at a time too, but those who wait for it spin.
+	writing sync.Mutex
 }
 
-// inKernel reports whether the kernel may still copy for this pair.
-func (p *filePair) inKernel() bool { return p.kernel.works() }
+func newFilePair(dst io.WriterAt, src io.ReaderAt, shared *copyBuffers) *filePair {
+	return &filePair{dst: dst, src: src, kernel: newKernelPair(dst, src), shared: shared}
+}
+
+// local reports whether a look at a few bytes of the source is cheap.
+func (p *filePair) local() bool { return p.kernel != nil }
 
 // zeroProbe is how much of a range is read to find out that it is not zeros,
 // before all of it is.
@@ -40,8 +50,8 @@ const zeroProbe = 4096
 
 // zero reports whether n bytes of the source are zeros. Mostly the first few tell.
 func (p *filePair) zero(srcOff, n int64) (bool, error) {
-	buf := p.pool.get()
-	defer p.pool.put(buf)
+	buf := p.shared.get()
+	defer p.shared.pool.Put(buf)
 	for size := int64(zeroProbe); n > 0; size = copyChunk {
 		part := (*buf)[:min(n, size)]
 		if err := readExact(p.src, part, srcOff); err != nil {
@@ -77,8 +87,8 @@ func (p *filePair) copy(ctx context.Context, dstOff, srcOff, n int64) error {
 }
 
 func (p *filePair) copyBuffered(ctx context.Context, dstOff, srcOff, n int64) error {
-	buf := p.pool.get()
-	defer p.pool.put(buf)
+	buf := p.shared.get()
+	defer p.shared.pool.Put(buf)
 	for n > 0 {
 		if err := context.Cause(ctx); err != nil {
 			return err
@@ -87,7 +97,7 @@ func (p *filePair) copyBuffered(ctx context.Context, dstOff, srcOff, n int64) er
 		if err := readExact(p.src, part, srcOff); err != nil {
 			return err
 		}
-		if _, err := p.dst.WriteAt(part, dstOff); err != nil {
+		if err := p.write(part, dstOff); err != nil {
 			return err
 		}
 		done := int64(len(part))
@@ -108,15 +118,20 @@ func readExact(r io.ReaderAt, p []byte, off int64) error {
 	return fmt.Errorf("read at offset %d: %w", off+int64(n), err)
 }
 
-// bufferPool lends buffers of copyChunk bytes.
-type bufferPool struct{ pool sync.Pool }
+func (p *filePair) write(b []byte, off int64) error {
+	if p.kernel != nil {
+		p.shared.writing.Lock()
+		defer p.shared.writing.Unlock()
+	}
+	_, err := p.dst.WriteAt(b, off)
+	return err
+}
 
-func (p *bufferPool) get() *[]byte {
-	if b, ok := p.pool.Get().(*[]byte); ok {
+// get lends a buffer of copyChunk bytes.
+func (c *copyBuffers) get() *[]byte {
+	if b, ok := c.pool.Get().(*[]byte); ok {
 		return b
 	}
 	b := make([]byte, copyChunk)
 	return &b
 }
-
-func (p *bufferPool) put(b *[]byte) { p.pool.Put(b) }
