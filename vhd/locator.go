@@ -1,7 +1,6 @@
 package vhd
 
 import (
-	"cmp"
 	"encoding/binary"
 	"net/url"
 	"path"
@@ -56,7 +55,9 @@ func (l *Locator) names(content []byte) []string {
 		if !ok || !utf8.ValidString(rest) {
 			return nil
 		}
-		rest = cmp.Or(strings.TrimPrefix(rest, "localhost/"), rest)
+		if onHost, ok := strings.CutPrefix(rest, "localhost/"); ok {
+			rest = "/" + onHost
+		}
 		if plain, err := url.PathUnescape(rest); err == nil && utf8.ValidString(plain) {
 			return []string{slashed(plain), slashed(rest)}
 		}
