@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"path"
 	"slices"
+	"strings"
+	"syscall"
 
 	"github.com/xenbackup/xenbackup/vhd"
 )
@@ -17,6 +19,7 @@ import (
 var (
 	errInjected = errors.New("injected failure")
 	errPower    = errors.New("power is off")
+	errNotEmpty = errors.New("directory is not empty")
 )
 
 // crashDir is a directory in memory that knows what was synced. Every operation
@@ -24,7 +27,7 @@ var (
 type crashDir struct {
 	now     map[string]*crashFile
 	durable map[string]*crashFile
-	pending []func(map[string]*crashFile) // changes of the directory since its last sync
+	pending [][]entryChange // what was done to directories, as far as it is not synced: each at once or not at all
 
 	ops     int
 	failAt  int // this operation fails, half done if it is a write
@@ -36,6 +39,22 @@ type crashFile struct {
 	data   []byte
 	synced []byte
 	writes []pendingWrite
+}
+
+// entryChange is a change of one entry of a directory; nil removes it.
+type entryChange struct {
+	name string
+	file *crashFile
+}
+
+func apply(names map[string]*crashFile, changes []entryChange) {
+	for _, c := range changes {
+		if c.file == nil {
+			delete(names, c.name)
+		} else {
+			names[c.name] = c.file
+		}
+	}
 }
 
 type pendingWrite struct {
@@ -58,8 +77,8 @@ func (d *crashDir) restart(seed uint64) *crashDir {
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	names := maps.Clone(d.durable)
 	keep := rnd.IntN(len(d.pending) + 1)
-	for _, change := range d.pending[:keep] {
-		change(names)
+	for _, changes := range d.pending[:keep] {
+		apply(names, changes)
 	}
 	files := make(map[string][]byte)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
@@ -98,9 +117,9 @@ func (d *crashDir) op() error {
 	return nil
 }
 
-func (d *crashDir) change(f func(map[string]*crashFile)) {
-	f(d.now)
-	d.pending = append(d.pending, f)
+func (d *crashDir) change(changes ...entryChange) {
+	apply(d.now, changes)
+	d.pending = append(d.pending, changes)
 }
 
 func (d *crashDir) file(name string) (*crashFile, error) {
@@ -143,32 +162,59 @@ func (d *crashDir) WriteFile(_ context.Context, name string, data []byte) error 
 		return err // before the rename
 	}
 	f := &crashFile{data: slices.Clone(data), synced: slices.Clone(data)}
-	d.change(func(names map[string]*crashFile) { names[name] = f })
+	d.change(entryChange{name, f})
 	if err != nil {
 		return err // before the sync of the directory
 	}
-	d.sync()
+	d.sync(path.Dir(name))
 	return nil
 }
 
-func (d *crashDir) sync() {
-	for _, change := range d.pending {
-		change(d.durable)
+// sync makes durable what was done to one directory, and no more: of a rename
+// from another one, only that the new name is there. That a directory in it is
+// gone is of one piece with all that was removed from that.
+func (d *crashDir) sync(dir string) {
+	var pending [][]entryChange
+	for _, changes := range d.pending {
+		var rest []entryChange
+		for _, c := range changes {
+			if path.Dir(c.name) == dir || (c.file == nil && d.isGone(dir, c.name)) {
+				apply(d.durable, []entryChange{c})
+			} else {
+				rest = append(rest, c)
+			}
+		}
+		if len(rest) > 0 {
+			pending = append(pending, rest)
+		}
 	}
-	d.pending = nil
+	d.pending = pending
+}
+
+// isGone tells whether the directory in dir that name is below is not there any more.
+func (d *crashDir) isGone(dir, name string) bool {
+	rest, below := strings.CutPrefix(name, dir+"/")
+	first, _, deep := strings.Cut(rest, "/")
+	if !below || !deep {
+		return false
+	}
+	for full := range d.now {
+		if strings.HasPrefix(full, dir+"/"+first+"/") {
+			return false
+		}
+	}
+	return true
 }
 
 func (d *crashDir) Rename(_ context.Context, oldname, newname string) error {
 	if err := d.op(); err != nil {
 		return err
 	}
-	if _, err := d.file(oldname); err != nil {
+	f, err := d.file(oldname)
+	if err != nil {
 		return err
 	}
-	d.change(func(names map[string]*crashFile) {
-		names[newname] = names[oldname]
-		delete(names, oldname)
-	})
+	d.change(entryChange{newname, f}, entryChange{oldname, nil})
 	return nil
 }
 
@@ -176,32 +222,50 @@ func (d *crashDir) Remove(_ context.Context, name string) error {
 	if err := d.op(); err != nil {
 		return err
 	}
+	for full := range d.now {
+		if strings.HasPrefix(full, name+"/") {
+			return &fs.PathError{Op: "remove", Path: name, Err: errNotEmpty}
+		}
+	}
 	if _, err := d.file(name); err != nil {
 		return err
 	}
-	d.change(func(names map[string]*crashFile) { delete(names, name) })
+	d.change(entryChange{name, nil})
 	return nil
 }
+
+// MkdirAll has nothing to do: a directory is there as long as a file is in it.
+func (d *crashDir) MkdirAll(context.Context, string) error { return d.op() }
 
 func (d *crashDir) List(_ context.Context, name string) ([]string, error) {
 	if err := d.op(); err != nil {
 		return nil, err
 	}
-	var names []string
+	if _, ok := d.now[name]; ok {
+		return nil, &fs.PathError{Op: "list", Path: name, Err: syscall.ENOTDIR}
+	}
+	prefix := name + "/"
+	if name == "." {
+		prefix = ""
+	}
+	found := make(map[string]bool)
 	for full := range d.now {
-		if path.Dir(full) == name {
-			names = append(names, path.Base(full))
+		if rest, ok := strings.CutPrefix(full, prefix); ok {
+			first, _, _ := strings.Cut(rest, "/")
+			found[first] = true
 		}
 	}
-	slices.Sort(names)
-	return names, nil
+	if len(found) == 0 && name != "." {
+		return nil, &fs.PathError{Op: "list", Path: name, Err: fs.ErrNotExist}
+	}
+	return slices.Sorted(maps.Keys(found)), nil
 }
 
-func (d *crashDir) Sync(context.Context, string) error {
+func (d *crashDir) Sync(_ context.Context, name string) error {
 	if err := d.op(); err != nil {
 		return err
 	}
-	d.sync()
+	d.sync(name)
 	return nil
 }
 

@@ -41,15 +41,20 @@ type MergeOptions struct {
 // MergeResult says what [Merge] did.
 type MergeResult struct {
 	Kept    string // base name of the image that now holds everything
-	Size    int64  // bytes of its file
-	Merged  int64  // bytes of blocks that this call copied
+	Size    int64  // bytes of its file; of a directory, the bytes of a file with the same blocks
+	Merged  int64  // bytes of blocks that this call copied or renamed
 	Resumed bool   // an interrupted merge was finished: its chain counted, not that of the plan
 }
 
-// Merge copies what the newer images of a chain hold into the oldest, which
+// Merge brings what the newer images of a chain hold into the oldest, which
 // then takes the uuid and the name of the youngest; the images between are
 // removed. The content of the youngest image, and of whatever has it for a
 // parent, stays the same. The oldest keeps its own parent, if it has one.
+//
+// Images are files, or disks that XO keeps as directories, named by their
+// aliases (see [OpenDirectory]). Between directories blocks that are complete are
+// renamed, as XO does it; what is not, or is compressed in another way, is
+// copied. For directories dir must be a [DirMaker].
 //
 // If the state file of an interrupted merge into the oldest image exists, that
 // merge is finished instead, whoever began it; see [MergeResult].Resumed.
@@ -61,7 +66,8 @@ type MergeResult struct {
 // [MergeState.AcceptParent], and the oldest image opened with [Recover].
 //
 // Before anything is changed, Merge checks that the images are what the plan
-// says: [ErrParentMismatch], [ErrMergeState] for a state that does not fit,
+// says: [ErrParentMismatch], [ErrIncomplete] for blocks of directories that are
+// listed but not there, [ErrMergeState] for a state that does not fit,
 // [ErrUnsupported] for blocks of different sizes, a disk that shrinks or
 // anything else that cannot be merged. The images must not be written, and are
 // better not read, by others at the same time.
@@ -77,7 +83,7 @@ func Merge(ctx context.Context, dir Dir, plan *MergePlan, opts *MergeOptions) (r
 	return m.result, nil
 }
 
-// merger is one merge. names, files and links are parallel: the oldest first.
+// merger is one merge. names, targets, links and files are parallel: the oldest first.
 type merger struct {
 	dir        Dir
 	base       string // directory in dir
@@ -87,8 +93,10 @@ type merger struct {
 	lost       func() error
 	checkpoint int64
 
-	files  []DirFile // nil where there is no file
-	links  []*Image
+	targets []string  // where the data is: the path of the image, or what its alias stands for
+	links   []*Image  // nil where there is none
+	files   []DirFile // nil where there is no file, or the image is a directory
+
 	state  MergeState
 	torn   bool // there is a state file that cannot be read
 	result MergeResult
@@ -117,10 +125,15 @@ func newMerger(dir Dir, plan *MergePlan, opts *MergeOptions) (*merger, error) {
 	return m, checkNames(m.names)
 }
 
-// checkNames wants at least two different base names.
+// checkNames wants at least two different base names, all of aliases or none.
 func checkNames(names []string) error {
 	if len(names) < 2 {
 		return fmt.Errorf("%w: a merge of %d images", ErrUnsupported, len(names))
+	}
+	for _, name := range names {
+		if isAlias(name) != isAlias(names[0]) {
+			return fmt.Errorf("%w: a merge of %s and %s", ErrUnsupported, names[0], name)
+		}
 	}
 	for i, name := range names {
 		if !fs.ValidPath(name) || path.Base(name) != name || name == "." || slices.Contains(names[:i], name) {
@@ -164,6 +177,8 @@ func (m *merger) run(ctx context.Context) error {
 	switch {
 	case m.links[0] == nil:
 		return m.afterRename(ctx)
+	case m.targets[0] == m.targets[m.last()]: // XO has made the alias of the youngest anew, and not removed the other
+		return m.finish(ctx)
 	case allThere && (!complete || !proven):
 		return m.mergeAndFinish(ctx)
 	case complete:
@@ -200,85 +215,38 @@ func (m *merger) readState(ctx context.Context) error {
 	return nil
 }
 
-// openLinks opens the images, the oldest for writing. During a resume images may
-// be missing. Whatever else is wrong ends the merge before it changes anything.
-func (m *merger) openLinks(ctx context.Context) error {
-	m.files = make([]DirFile, len(m.names))
-	m.links = make([]*Image, len(m.names))
-	for i := range m.names {
-		if err := m.openLink(ctx, i); err != nil {
-			return err
-		}
-		if m.result.Resumed && len(m.state.Chain) == 0 && m.links[i] != nil && i > 0 && m.links[i].UUID() == m.state.Child {
-			m.names, m.files, m.links = m.names[:i+1], m.files[:i+1], m.links[:i+1]
-			m.state.Chain = m.names
-			break
-		}
-	}
-	if m.result.Resumed && len(m.state.Chain) == 0 {
-		return fmt.Errorf("%w: its youngest image is not in the plan", ErrMergeState)
-	}
-	return nil
-}
-
-func (m *merger) openLink(ctx context.Context, i int) error {
-	open := m.dir.Open
-	opts := OpenOptions{Name: m.path(i)}
-	if i == 0 {
-		open = m.dir.OpenRW
-		if m.result.Resumed || m.torn {
-			opts.Mode = Recover
-		}
-	}
-	f, err := open(ctx, m.path(i))
-	if errors.Is(err, fs.ErrNotExist) && m.result.Resumed {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	m.files[i] = f
-	size, err := f.Size()
-	if err != nil {
-		return err
-	}
-	m.links[i], err = Open(f, size, &opts)
-	return err
-}
-
-// mergeAndFinish copies and then replaces the youngest image.
+// mergeAndFinish brings everything into the oldest image, which then replaces the youngest.
 func (m *merger) mergeAndFinish(ctx context.Context) error {
 	if err := m.verify(ctx); err != nil {
-		return err
-	}
-	p, err := m.place()
-	if err != nil {
 		return err
 	}
 	if !m.result.Resumed {
 		m.state = MergeState{Parent: m.links[1].Parent().UUID, Child: m.links[m.last()].UUID(), Chain: m.names}
 	}
-	if m.state.Step != StepMergeBlocks {
-		m.state.Step = StepMergeBlocks
-		if err := m.writeState(ctx); err != nil {
-			return err
-		}
+	gather := m.gatherInFile
+	if _, ok := m.links[0].source.(*dirBlocks); ok {
+		gather = m.gatherInDirectory
 	}
-	if err := m.grow(ctx, p); err != nil {
+	size, err := gather(ctx)
+	if err != nil {
 		return err
 	}
-	if err := m.copyBlocks(ctx, p); err != nil {
-		return err
-	}
-	if err := m.takeIdentity(ctx, p); err != nil {
-		return err
-	}
-	m.state.Step, m.state.DiskSize = StepCleanup, p.end+footerSize
+	m.state.Step, m.state.DiskSize = StepCleanup, size
 	m.state.SyncedBlock = max(1, m.state.SyncedBlock)
+	m.state.Obsolete = m.obsolete()
 	if err := m.writeState(ctx); err != nil {
 		return err
 	}
 	return m.replace(ctx)
+}
+
+// begin writes the state, unless it is there, once all is known to be possible.
+func (m *merger) begin(ctx context.Context) error {
+	if m.state.Step == StepMergeBlocks {
+		return nil
+	}
+	m.state.Step = StepMergeBlocks
+	return m.writeState(ctx)
 }
 
 func (m *merger) writeState(ctx context.Context) error {
@@ -299,6 +267,11 @@ func (m *merger) close() error {
 		if f != nil {
 			errs = append(errs, f.Close())
 			m.files[i] = nil
+		}
+	}
+	for _, link := range m.links {
+		if link != nil {
+			errs = append(errs, link.Close())
 		}
 	}
 	return errors.Join(errs...)

@@ -6,6 +6,24 @@ import (
 	"fmt"
 )
 
+// gatherInFile makes an oldest image that is a file complete, and returns its size.
+func (m *merger) gatherInFile(ctx context.Context) (size int64, err error) {
+	p, err := m.place()
+	if err != nil {
+		return 0, err
+	}
+	if err := m.begin(ctx); err != nil {
+		return 0, err
+	}
+	if err := m.grow(ctx, p); err != nil {
+		return 0, err
+	}
+	if err := m.copyBlocks(ctx, p); err != nil {
+		return 0, err
+	}
+	return p.end + footerSize, m.takeIdentity(ctx, p)
+}
+
 // grow brings the file to its final length, and the disk to the size of the
 // youngest image. After each sync the file is valid: there is a footer at its
 // end or the copy at its front.
@@ -223,31 +241,51 @@ func (c *blockCopy) copy(ctx context.Context, block int) error {
 // gather puts what the newer images hold of a block into buf and bits, oldest
 // first so that newer sectors win. All else is zeros.
 func (c *blockCopy) gather(block int) error {
-	oldest := c.m.links[0]
 	clear(c.buf)
 	clear(c.bits)
-	data := c.buf[oldest.bitmapLen:]
-	start := int64(block) * oldest.blockSize
 	for _, link := range c.m.links[1:] {
-		if !link.HasBlock(block) {
-			continue
-		}
-		end := min(start+oldest.blockSize, link.Size())
-		for at := start; at < end; {
-			set, n, err := link.run(at, end-at)
-			if err != nil {
+		if link.HasBlock(block) {
+			if err := link.overlay(c.buf[c.m.links[0].bitmapLen:], c.bits, block); err != nil {
 				return err
 			}
-			if set {
-				if err := link.readData(data[at-start:at-start+n], at); err != nil {
-					return err
-				}
-				c.bits.set(int(at-start)/sectorSize, int(divUp(n, sectorSize)))
-			}
-			at += n
 		}
 	}
 	return nil
+}
+
+// overlay puts the sectors of a block that the image holds over those in data,
+// and marks them in bits.
+func (m *Image) overlay(data []byte, bits bitmap, block int) error {
+	start := int64(block) * m.blockSize
+	end := min(start+m.blockSize, m.Size())
+	for at := start; at < end; {
+		set, n, err := m.run(at, end-at)
+		if err != nil {
+			return err
+		}
+		if set {
+			if err := m.readData(data[at-start:at-start+n], at); err != nil {
+				return err
+			}
+			bits.set(int(at-start)/sectorSize, int(divUp(n, sectorSize)))
+		}
+		at += n
+	}
+	return nil
+}
+
+// fileSizeOf returns the size of a file with a table of entries and so many
+// blocks, without gaps. whole is the bytes of a block with its bitmap.
+func fileSizeOf(entries, blocks, whole int64) int64 {
+	return footerSize + headerSize + batSize(entries) + blocks*whole + footerSize
+}
+
+// asFileSize returns the size of the file, or what it would be for a directory.
+func (m *Image) asFileSize() int64 {
+	if _, ok := m.source.(*dirBlocks); ok {
+		return fileSizeOf(int64(m.header.MaxTableEntries), int64(m.allocated), m.bitmapLen+m.blockSize)
+	}
+	return m.fileSize
 }
 
 // writeEntries writes the entries [from, to) of the table.

@@ -105,7 +105,7 @@ func (m *merger) verifyNoOtherMerge(ctx context.Context) error {
 func (m *merger) verifyGrandparent(ctx context.Context, oldest *Image) error {
 	for _, name := range oldest.Parent().Names {
 		size, err := m.sizeOf(ctx, path.Join(m.base, name), oldest.Parent().UUID)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) || errors.Is(err, ErrParentMismatch) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) || errors.Is(err, ErrOutside) || errors.Is(err, ErrParentMismatch) {
 			continue
 		}
 		if err != nil {
@@ -120,23 +120,37 @@ func (m *merger) verifyGrandparent(ctx context.Context, oldest *Image) error {
 }
 
 func (m *merger) sizeOf(ctx context.Context, name string, want UUID) (size int64, err error) {
-	f, err := m.dir.Open(ctx, name)
+	open := OpenDirectory
+	if !isAlias(name) {
+		open = openDamaged
+	}
+	image, err := open(ctx, m.dir, name)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	fileSize, err := f.Size()
-	if err != nil {
-		return 0, err
-	}
-	image, err := Open(f, fileSize, &OpenOptions{Name: name, Mode: Recover})
-	if err != nil {
-		return 0, err
-	}
+	defer func() { err = errors.Join(err, image.Close()) }()
 	if image.UUID() != want {
 		return 0, ErrParentMismatch
 	}
 	return image.Size(), nil
+}
+
+// openDamaged opens a file as far as it can be read.
+func openDamaged(ctx context.Context, dir Dir, name string) (*Image, error) {
+	f, err := dir.Open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	size, err := f.Size()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	m, err := Open(f, size, &OpenOptions{Name: name, Mode: Recover})
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	m.closer = f
+	return m, nil
 }
 
 // placement says where everything goes in the oldest image.

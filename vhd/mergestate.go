@@ -35,6 +35,10 @@ type MergeState struct {
 	// SyncedBlock is what CurrentBlock only hints at: the blocks before it are
 	// durable. XO does not know it.
 	SyncedBlock int64
+
+	// Obsolete is the data that goes with the newer images, from StepCleanup on:
+	// what their aliases stand for, relative to the directory. XO does not know it.
+	Obsolete []string
 }
 
 type mergeLink struct {
@@ -51,13 +55,14 @@ type mergeStateJSON struct {
 	Step           string    `json:"step"`
 	DiskSize       int64     `json:"diskSize"`
 	SyncedBlock    int64     `json:"syncedBlock,omitempty"`
+	Obsolete       []string  `json:"obsolete,omitempty"`
 }
 
 // MarshalJSON writes what XO reads.
 func (s *MergeState) MarshalJSON() ([]byte, error) {
 	return json.Marshal(mergeStateJSON{
 		Child: mergeLink{s.Child}, Parent: mergeLink{s.Parent}, Chain: s.Chain, CurrentBlock: &s.CurrentBlock,
-		MergedDataSize: s.MergedDataSize, Step: s.Step, DiskSize: s.DiskSize, SyncedBlock: s.SyncedBlock,
+		MergedDataSize: s.MergedDataSize, Step: s.Step, DiskSize: s.DiskSize, SyncedBlock: s.SyncedBlock, Obsolete: s.Obsolete,
 	})
 }
 
@@ -79,6 +84,9 @@ func (s *MergeState) UnmarshalJSON(data []byte) error {
 	}
 	if len(w.Chain) > 0 {
 		s.Chain = w.Chain
+	}
+	if len(w.Obsolete) > 0 {
+		s.Obsolete = w.Obsolete
 	}
 	if w.CurrentBlock != nil {
 		s.CurrentBlock = max(0, *w.CurrentBlock)
