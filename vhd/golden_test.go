@@ -1,7 +1,6 @@
 package vhd_test
 
 import (
-	"archive/tar"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,14 +8,11 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 
 	"github.com/xenbackup/xenbackup/internal/testenv"
@@ -123,49 +119,4 @@ func TestChainsThatXOWroteReadRight(t *testing.T) {
 		links = max(links, len(chain.Links()))
 	}
 	require.Greater(t, links, 2)
-}
-
-// TestMergeThatXOBeganIsFinished works on a directory in which XO was killed
-// while it merged the first image into the second (testdata, XO's backups 0.74.2).
-func TestMergeThatXOBeganIsFinished(t *testing.T) {
-	want := map[string]string{
-		"20260110T040000Z.vhd": "90582cbd716a8e80c1df38c3c5e87e4051adc922630061e12a3566baa5bb93c9",
-		"20260110T050000Z.vhd": "2281bd8199b21707faf222cd7ce144911bbd70bde0f52967a92284c07c3048af",
-	}
-	dir := t.TempDir()
-	unpack(t, "testdata/interrupted-by-xo.tar.zst", dir)
-	root := openRoot(t, dir)
-	for name, sum := range want {
-		require.Equal(t, sum, digest(t, openChain(t, root, name)), "%s, before the merge", name)
-	}
-	plan := &vhd.MergePlan{Chain: []string{"20260110T030000Z.vhd", "20260110T040000Z.vhd"}}
-	result, err := vhd.Merge(t.Context(), vhd.OSDir(root), plan, nil)
-	require.NoError(t, err)
-	require.True(t, result.Resumed)
-	names, err := vhd.OSDir(root).List(t.Context(), ".")
-	require.NoError(t, err)
-	require.Equal(t, slices.Sorted(maps.Keys(want)), names)
-	for name, sum := range want {
-		require.Equal(t, sum, digest(t, openChain(t, root, name)), name)
-	}
-}
-
-func unpack(tb testing.TB, archive, dir string) {
-	tb.Helper()
-	f, err := os.Open(archive)
-	require.NoError(tb, err)
-	defer f.Close()
-	z, err := zstd.NewReader(f)
-	require.NoError(tb, err)
-	defer z.Close()
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		require.NoError(tb, err)
-		data, err := io.ReadAll(r)
-		require.NoError(tb, err)
-		require.NoError(tb, os.WriteFile(filepath.Join(dir, filepath.Base(h.Name)), data, 0o600))
-	}
 }
