@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,7 +54,7 @@ type Address struct {
 // not be ignored. No error repeats a password.
 func ParseAddress(u *url.URL, opts *Options, keys ...string) (*Address, error) {
 	a := &Address{Scheme: strings.ToLower(u.Scheme), Host: u.Hostname()}
-	if a.Host == "" || u.Opaque != "" {
+	if !validHost(a.Host) || u.Opaque != "" {
 		return nil, fmt.Errorf("a host is needed, as in %s://host/share/folder", a.Scheme)
 	}
 	if u.Fragment != "" {
@@ -80,6 +82,18 @@ func ParseAddress(u *url.URL, opts *Options, keys ...string) (*Address, error) {
 	}
 	a.login(u.User, opts)
 	return a, nil
+}
+
+// hostName is a name as DNS, NetBIOS and /etc/hosts have them.
+var hostName = regexp.MustCompile(`^[\pL\pN_][\pL\pN._-]*$`)
+
+// validHost takes a name, an IPv4 address, or an IPv6 address without brackets.
+func validHost(host string) bool {
+	if strings.Contains(host, ":") {
+		_, err := netip.ParseAddr(host)
+		return err == nil
+	}
+	return hostName.MatchString(host)
 }
 
 func cleanPath(p string) (string, error) {

@@ -25,6 +25,7 @@
 //	ErrUnavailable                   the storage does not answer; what it did is unknown
 //	ErrLost                          unsynced data is gone: write that file anew
 //	ErrLocked, ErrLockLost           see [AcquireLock]
+//	ErrOtherStorage                  see [Identify]
 //	ErrTooLarge                      see [ReadFile]
 //
 // Only fs.ErrNotExist proves that something is not there. Whatever else a read, a

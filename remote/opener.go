@@ -47,6 +47,11 @@ func (o *Opener) Open(ctx context.Context, rawURL string, opts *Options) (Filesy
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", u.Redacted(), err)
 	}
+	if opts.ID != "" {
+		if err := CheckIdentity(ctx, fsys, opts.ID); err != nil {
+			return nil, errors.Join(fmt.Errorf("open %s: %w", u.Redacted(), err), fsys.Close())
+		}
+	}
 	return fsys, nil
 }
 

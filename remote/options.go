@@ -19,6 +19,11 @@ type Options struct {
 	// made.
 	Create bool
 
+	// ID is the identity that [Identify] has given for this storage once. Then
+	// [Opener.Open] refuses any other, and an empty mount point, as
+	// [ErrOtherStorage]. Empty asks nothing.
+	ID string
+
 	// Username, Password and Domain log in to a share. What is empty here is
 	// taken from the URL, and then from the environment: see [ParseAddress].
 	Username string

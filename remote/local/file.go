@@ -17,6 +17,8 @@ type openFile struct {
 	f    *os.File
 }
 
+var _ remote.RangeCloner = (*openFile)(nil)
+
 func (o *openFile) ReadAt(p []byte, off int64) (int, error) {
 	if err := o.alive("read"); err != nil {
 		return 0, err
@@ -56,6 +58,18 @@ func (o *openFile) Sync() error {
 		return err
 	}
 	return remote.PathError("sync", o.name, o.f.Sync())
+}
+
+// CloneRange implements [remote.RangeCloner].
+func (o *openFile) CloneRange(dstOff int64, src remote.File, srcOff, n int64) error {
+	if err := o.alive("clone"); err != nil {
+		return err
+	}
+	from, ok := src.(*openFile)
+	if !ok {
+		return remote.PathError("clone", o.name, errors.ErrUnsupported)
+	}
+	return remote.PathError("clone", o.name, cloneRange(o.f, dstOff, from.f, srcOff, n))
 }
 
 func (o *openFile) Close() error { return remote.PathError("close", o.name, o.f.Close()) }

@@ -21,7 +21,17 @@ type Options struct {
 	// Without it a missing directory is fs.ErrNotExist: it may well be a mount
 	// that is not there, which must not be filled.
 	Create bool
+	// Mounted refuses, as [ErrNotMounted], a directory that is on the same file
+	// system as "/": the disk or share that belongs there is not mounted, and what
+	// is written would fill the system's disk. A bind mount of the system's own disk
+	// is refused too. It does not tell one mounted disk from another:
+	// [remote.CheckIdentity] does. Windows has no such mounts and answers
+	// [errors.ErrUnsupported].
+	Mounted bool
 }
+
+// ErrNotMounted: nothing is mounted at or above the directory. See [Options].
+var ErrNotMounted = errors.New("local: not mounted")
 
 // FS is a directory of this machine. It is safe for concurrent use.
 type FS struct {
@@ -41,8 +51,11 @@ var (
 // Open opens the directory dir, a path of the operating system. opts may be nil.
 // The directory stays the same one when it is renamed or mounted over.
 func Open(dir string, opts *Options) (*FS, error) {
-	if opts != nil && opts.Create {
-		if err := os.MkdirAll(dir, 0o777); err != nil {
+	if opts == nil {
+		opts = &Options{}
+	}
+	if opts.Create {
+		if err := create(dir, opts.Mounted); err != nil {
 			return nil, err
 		}
 	}
@@ -50,7 +63,34 @@ func Open(dir string, opts *Options) (*FS, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opts.Mounted {
+		if err := checkMounted(root); err != nil {
+			_ = root.Close()
+			return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
+		}
+	}
 	return &FS{root: root, dir: dir}, nil
+}
+
+// create makes the directory and those above it, durably, and with mounted only
+// where there is a mount.
+func create(dir string, mounted bool) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if parent == dir {
+		return &fs.PathError{Op: "mkdir", Path: dir, Err: fs.ErrNotExist}
+	}
+	above, err := Open(parent, &Options{Create: true, Mounted: mounted})
+	if err != nil {
+		return err
+	}
+	defer above.Close()
+	if err := above.root.Mkdir(filepath.Base(dir), 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(above.root, ".")
 }
 
 // String is the directory's path.
