@@ -93,10 +93,13 @@ var (
 )
 
 // faults yields those of the blocks that reach outside [0, end), into a reserved
-// region or into another block. whole is the bytes of a block with its bitmap.
+// region or into another block; of two that overlap both, since nothing says which
+// is right, and a block maybe more than once. whole is the bytes of a block with
+// its bitmap.
 func faults(blocks iter.Seq[placed], whole, end int64, reserved []region) iter.Seq[batFault] {
 	return func(yield func(batFault) bool) {
-		var previous int64
+		var previous placed
+		var reached int64 // by previous
 		for b := range physical(blocks) {
 			from := int64(b.sector) * sectorSize
 			to := from + whole
@@ -106,13 +109,18 @@ func faults(blocks iter.Seq[placed], whole, end int64, reserved []region) iter.S
 				err = errBeyondEnd
 			case slices.ContainsFunc(reserved, func(r region) bool { return from < r.to && r.from < to }):
 				err = errOnMetadata
-			case from < previous:
+			case from < reached:
 				err = errOnBlock
 			}
 			if err != nil && !yield(batFault{b.index, err}) {
 				return
 			}
-			previous = max(previous, to)
+			if from < reached && !yield(batFault{previous.index, errOnBlock}) {
+				return
+			}
+			if to > reached {
+				previous, reached = b, to
+			}
 		}
 	}
 }

@@ -143,7 +143,7 @@ func (m *Image) shortFooter(otherwise error) (footerCopy, error) {
 
 func (m *Image) readHeader() error {
 	off := int64(m.footer.DataOffset)
-	if m.footer.DataOffset < footerSize || m.footer.DataOffset > math.MaxInt64/2 || off+headerSize > m.fileSize {
+	if m.footer.DataOffset < footerSize || m.footer.DataOffset > math.MaxInt64/2 || off+headerSize > m.dataEnd {
 		return m.errAt("footer", "data offset", m.fileSize, ErrTruncated)
 	}
 	var raw [headerSize]byte
@@ -173,8 +173,11 @@ func (m *Image) readTable(mode Mode) error {
 	if h.TableOffset < footerSize || h.TableOffset%sectorSize != 0 {
 		return m.errAt("header", "table offset", headerOff, ErrBAT)
 	}
-	if h.TableOffset > math.MaxInt64/2 || int64(h.TableOffset)+4*int64(h.MaxTableEntries) > m.fileSize {
+	if h.TableOffset > math.MaxInt64/2 || int64(h.TableOffset)+4*int64(h.MaxTableEntries) > m.dataEnd {
 		return m.errAt("header", "max table entries", headerOff, ErrTruncated)
+	}
+	if from := int64(h.TableOffset); headerOff < from+4*needed && from < headerOff+headerSize {
+		return m.errAt("header", "table offset", headerOff, fmt.Errorf("the table overlaps the header: %w", ErrBAT))
 	}
 	if err := m.readEntries(int64(h.TableOffset), int(needed)); err != nil {
 		return err
@@ -182,6 +185,9 @@ func (m *Image) readTable(mode Mode) error {
 	for fault := range faults(m.entries(), m.bitmapLen+m.blockSize, m.dataEnd, m.structures()) {
 		if mode == Strict {
 			return m.badEntry(fault.index, fault.err)
+		}
+		if _, known := m.bad[fault.index]; known {
+			continue
 		}
 		if len(m.bad) < maxFindings {
 			m.found(m.badEntry(fault.index, fault.err))
