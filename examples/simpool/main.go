@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -32,6 +33,12 @@ file: write to it and the guest has written. With -tls the host has a certificat
 that it has signed itself, as hosts do. It stops on SIGINT and SIGTERM ("go run"
 does not pass them on when they are sent to it alone: build first), and then says
 what a backup program should have cleaned up and has not.
+
+With -state it can be started again and goes on where it stopped, as a pool does
+that was rebooted: VMs, snapshots, disks, other_config, uuids and the certificate
+are those from before, sessions and tasks are gone. The -vm arguments count the
+first time alone. It is stored a second after each change, so that little is lost
+when it is killed.
 
   go build -o simpool ./examples/simpool
   truncate -s 64M root.raw
@@ -54,7 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	flags.StringVar(&options.Listen, "listen", "127.0.0.1:0", "`address` to serve at; port 0 is a free one")
 	flags.BoolVar(&options.TLS, "tls", false, "serve HTTPS alone")
-	flags.StringVar(&options.Dir, "state", "", "`folder` for the disks, kept afterwards; it must be empty or not exist (default: a temporary one, removed)")
+	flags.StringVar(&options.Dir, "state", "", "`folder` for the pool and its disks, to go on from; a new pool needs it empty or not there (default: a temporary one, removed)")
 	flags.Func("vm", "a VM with its `NAME=disk0.raw[,disk1.raw]`; NAME alone has no disk; may be given many times", func(arg string) error {
 		vm, err := parseVM(arg)
 		inventory.VMs = append(inventory.VMs, vm)
@@ -100,7 +107,7 @@ func parseVM(arg string) (xapitest.VM, error) {
 }
 
 func serve(ctx context.Context, inventory xapitest.Inventory, options *xapitest.Options, stdout, stderr io.Writer) (err error) {
-	if options.Dir != "" {
+	if options.Keep = options.Dir != ""; options.Keep {
 		if err := prepareFolder(options.Dir); err != nil {
 			return err
 		}
@@ -121,15 +128,18 @@ func serve(ctx context.Context, inventory xapitest.Inventory, options *xapitest.
 	return nil
 }
 
-// prepareFolder makes the folder, and refuses one with something in it: the
-// files of another pool would never be removed.
+// prepareFolder makes the folder, and refuses one with something in it that is
+// no pool.
 func prepareFolder(dir string) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
 	entries, err := os.ReadDir(dir)
-	if err == nil && len(entries) > 0 {
-		err = fmt.Errorf("%s is not empty: name another folder with -state", dir)
+	if err != nil || len(entries) == 0 {
+		return err
 	}
-	return err
+	if _, err := os.Stat(filepath.Join(dir, xapitest.StateFile)); err != nil {
+		return fmt.Errorf("%s is neither empty nor a pool: name another folder with -state", dir)
+	}
+	return nil
 }

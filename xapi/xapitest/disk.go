@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -112,14 +113,35 @@ func (s *diskStore) load(uuid, path string, size int64) error {
 	return nil
 }
 
-// restore takes up a disk of an earlier pool: without a file it is empty. What
-// has changed since can only be found by comparing.
-func (s *diskStore) restore(uuid string, size int64, frozen bool) {
+// restore takes up a disk of an earlier pool. What has changed since can only be
+// found by comparing.
+func (s *diskStore) restore(uuid string, size int64, frozen, empty bool) {
 	c := s.newContent(uuid, size)
 	_, err := os.Stat(c.path)
+	if err != nil && !empty {
+		return // hidden, or its data is destroyed
+	}
 	c.since, c.frozen = new(version), frozen
 	c.made.Store(err == nil)
 	s.add(uuid, c)
+}
+
+// keep returns what restore and setLog want to know later.
+func (s *diskStore) keep() (logs map[string]*cbtLog, empty []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	logs = make(map[string]*cbtLog, len(s.logs))
+	for uuid, l := range s.logs {
+		copied := *l
+		logs[uuid] = &copied
+	}
+	for uuid, c := range s.disks {
+		if !c.made.Load() {
+			empty = append(empty, uuid)
+		}
+	}
+	slices.Sort(empty)
+	return logs, empty
 }
 
 // copy makes disk uuid a copy of another as it is now, of the given size. A

@@ -2,6 +2,7 @@ package xapitest
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -42,6 +43,7 @@ func (p *Pool) Hosts() []HostInfo {
 type door struct {
 	listener    net.Listener
 	certificate *x509.Certificate // nil without TLS
+	key         crypto.PrivateKey
 	server      *server
 }
 
@@ -54,13 +56,18 @@ func (d *door) url() string {
 }
 
 // open lets all hosts listen, and gives those an address that have none.
-func (p *Pool) open(hosts []Host) error {
+// Their certificates are made unless there are any.
+func (p *Pool) open(hosts []Host, certificate func(i int) (*tls.Certificate, error)) error {
 	listeners, err := p.listen(hosts)
 	for i := range listeners {
 		d := &door{listener: listeners[i]}
 		p.doors = append(p.doors, d)
+		var known *tls.Certificate
+		if err == nil && certificate != nil {
+			known, err = certificate(i)
+		}
 		if err == nil {
-			err = p.secure(d, hosts[i])
+			err = p.secure(d, hosts[i], known)
 		}
 	}
 	return err
@@ -145,10 +152,13 @@ func listenTCP(address string) (net.Listener, error) {
 }
 
 // secure wraps a door in TLS, if the options want it.
-func (p *Pool) secure(d *door, h Host) error {
+func (p *Pool) secure(d *door, h Host, known *tls.Certificate) error {
 	certificate := p.options.Certificate
 	if certificate == nil && !p.options.TLS {
 		return nil
+	}
+	if certificate == nil {
+		certificate = known
 	}
 	if certificate == nil {
 		made, err := newCertificate(h.Address, d.listener.Addr())
@@ -161,7 +171,7 @@ func (p *Pool) secure(d *door, h Host) error {
 	if err != nil {
 		return fmt.Errorf("xapitest: %w", err)
 	}
-	d.certificate = leaf
+	d.certificate, d.key = leaf, certificate.PrivateKey
 	d.listener = tls.NewListener(d.listener, &tls.Config{Certificates: []tls.Certificate{*certificate}, MinVersion: tls.VersionTLS12})
 	return nil
 }

@@ -22,6 +22,12 @@ type Options struct {
 	// Close removes. Snapshots share blocks with their origin where the
 	// filesystem can (XFS, Btrfs), and are sparse copies elsewhere.
 	Dir string
+	// Keep stores the whole pool in Dir besides, so that Start with the same Dir
+	// goes on where this one stopped, as a pool does that was rebooted: objects,
+	// contents of TPMs, changed blocks and certificates are those from before, the
+	// inventory is not looked at, sessions, tasks and events are gone. It is stored
+	// by Close and a second after each change. One pool may use a Dir at a time.
+	Keep bool
 
 	Username string // "" = "root"
 	Password string // "" = "xenbackup"
@@ -126,16 +132,39 @@ func Start(inv Inventory, opts *Options) (*Pool, error) {
 	for _, d := range p.doors {
 		d.server.start(ctx)
 	}
+	if p.options.Keep {
+		if err := p.store(); err != nil {
+			p.Expect("")
+			return nil, errors.Join(err, p.Close())
+		}
+		p.work.Go(func() { p.keepStored(ctx) })
+	}
 	return p, nil
 }
 
 // build opens the doors and fills the database.
 func (p *Pool) build(inv Inventory) error {
+	if p.options.Keep && p.options.Dir == "" {
+		return errors.New("xapitest: a pool can be kept in a Dir alone")
+	}
+	if p.options.Keep {
+		k, err := recall(p.disks.dir)
+		if err != nil {
+			return err
+		}
+		if k != nil {
+			if err := p.open(k.hosts(), k.certificate); err != nil {
+				return err
+			}
+			p.resume(k)
+			return nil
+		}
+	}
 	inv.Hosts = slices.Clone(inv.Hosts)
 	if len(inv.Hosts) == 0 {
 		inv.Hosts = []Host{{Name: "host-1"}}
 	}
-	if err := p.open(inv.Hosts); err != nil {
+	if err := p.open(inv.Hosts, nil); err != nil {
 		return err
 	}
 	return p.populate(inv)
@@ -160,7 +189,10 @@ func (p *Pool) Close() error {
 			d.server.wait()
 		}
 		p.work.Wait()
-		p.closed = p.disks.close()
+		if p.options.Keep {
+			p.closed = p.store()
+		}
+		p.closed = errors.Join(p.closed, p.disks.close())
 		if unused := p.faults.unused(); len(unused) > 0 {
 			p.closed = errors.Join(p.closed, fmt.Errorf("xapitest: scripted faults that never struck: %s", strings.Join(unused, ", ")))
 		}
