@@ -3,6 +3,7 @@ package vhd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 	"path"
@@ -60,28 +61,55 @@ func (d *dirBlocks) all() iter.Seq[int] {
 	}
 }
 
+// readBitmap fails for a block without any sector: XO writes none, but a crash
+// leaves files of zeros.
 func (d *dirBlocks) readBitmap(b []byte, block int) error {
 	c := d.cache.Load()
 	if ch := c.peek(d, block); ch != nil {
-		defer c.release(ch)
 		copy(b, ch.data)
-		return nil
+		c.release(ch)
+	} else if err := d.readPrefix(b, block, c); err != nil {
+		return err
 	}
+	if isZero(b) {
+		return &FormatError{Name: d.path(block), Struct: "bitmap", Err: fmt.Errorf("no sector is set: %w", ErrIncomplete)}
+	}
+	return nil
+}
+
+func (d *dirBlocks) readPrefix(b []byte, block int, c *chunkCache) error {
 	return d.read(block, func(f DirFile, filter ChunkFilter) error {
+		if filter == FilterNone {
+			return d.readPlain(f, b, 0)
+		}
 		return c.decodePrefix(f, filter, b, d.bitmapLen+d.blockSize)
 	})
 }
 
 func (d *dirBlocks) readData(p []byte, block int, within int64) error {
-	if d.filter == FilterNone {
-		return d.read(block, func(f DirFile, filter ChunkFilter) error {
-			if filter != FilterNone {
-				return d.copyChunk(p, block, within)
-			}
-			return readFullAt(f, p, d.bitmapLen+within)
-		})
+	if d.filter != FilterNone {
+		return d.copyChunk(p, block, within)
 	}
-	return d.copyChunk(p, block, within)
+	return d.read(block, func(f DirFile, filter ChunkFilter) error {
+		if filter != FilterNone {
+			return d.copyChunk(p, block, within)
+		}
+		return d.readPlain(f, p, d.bitmapLen+within)
+	})
+}
+
+// readPlain reads from the file of a block that is not compressed.
+func (d *dirBlocks) readPlain(f DirFile, p []byte, off int64) error {
+	size, err := f.Size()
+	switch whole := d.bitmapLen + d.blockSize; {
+	case err != nil:
+		return err
+	case size < whole:
+		return ErrTruncated
+	case size > whole:
+		return ErrTrailingData
+	}
+	return readExact(f, p, off)
 }
 
 func (d *dirBlocks) copyChunk(p []byte, block int, within int64) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"strings"
@@ -162,16 +161,4 @@ func (d *dirBlocks) readChunk(name string, dst []byte, extra int64) (err error) 
 	}
 	defer func() { err = located(errors.Join(err, f.Close()), full, name, 0) }()
 	return d.cache.Load().decode(f, d.filter, dst, extra)
-}
-
-// readFullAt fills p from a place in f: an end before that is ErrTruncated.
-func readFullAt(f io.ReaderAt, p []byte, off int64) error {
-	n, err := f.ReadAt(p, off)
-	if n == len(p) {
-		return nil
-	}
-	if err == nil || errors.Is(err, io.EOF) {
-		return ErrTruncated
-	}
-	return err
 }
