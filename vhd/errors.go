@@ -25,6 +25,7 @@ var (
 	ErrBlockOrder     = errors.New("vhd: block does not come next")
 	ErrMergeState     = errors.New("vhd: merge state does not fit the files")
 	ErrChanged        = errors.New("vhd: the image was changed while it was read")
+	ErrBeyondEnd      = errors.New("vhd: write beyond the end of the disk")
 	ErrFilter         = errors.New("vhd: a chunk cannot be decompressed")
 	ErrOutside        = errors.New("vhd: path leads out of the directory")
 

@@ -1,0 +1,167 @@
+package vhd_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/xenbackup/xenbackup/vhd"
+	"github.com/xenbackup/xenbackup/vhd/disk"
+)
+
+// overlay is a stack of images, the youngest last, of which the last is written; and
+// beside it the slow truth: a slice of bytes per image.
+type overlay struct {
+	files  []*memFile
+	layout []vhd.Layout
+	disk   *vhd.RW
+	truth  [][]byte // of the stack up to image k
+}
+
+func (o *overlay) last() int { return len(o.files) - 1 }
+
+// chain opens the stack up to image k as a reader would.
+func (o *overlay) chain(t require.TestingT, k int) *vhd.Chain {
+	open := func(k int) *vhd.Image {
+		data := o.files[k].data
+		image, err := vhd.Open(bytes.NewReader(data), int64(len(data)), nil)
+		require.NoError(t, err, "image %d", k)
+		return image
+	}
+	next := k
+	chain, err := vhd.OpenChain(context.Background(), open(k), func(context.Context, *vhd.Image, vhd.ParentRef) (*vhd.Image, error) {
+		next--
+		return open(next), nil
+	}, nil)
+	require.NoError(t, err)
+	return chain
+}
+
+func (o *overlay) check(t require.TestingT, k int) {
+	chain := o.chain(t, k)
+	require.EqualValues(t, len(o.truth[k]), chain.Size())
+	got := make([]byte, chain.Size())
+	_, err := chain.ReadAt(got, 0)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(o.truth[k], got), "the stack up to image %d reads wrong, first at %d", k, firstDifference(o.truth[k], got))
+}
+
+func firstDifference(a, b []byte) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return min(len(a), len(b))
+}
+
+// push adds an image: the first, or a snapshot's child.
+func (o *overlay) push(t require.TestingT, typ vhd.DiskType, size, blockSize int64, profile vhd.Profile) {
+	n := len(o.files)
+	l := vhd.Layout{Type: typ, Size: size, UUID: uuidOf(byte(n + 1)), BlockSize: blockSize, Profile: profile}
+	content := make([]byte, size)
+	if n > 0 {
+		l.ParentUUID, l.ParentName = uuidOf(byte(n)), "parent.vhd"
+		copy(content, o.truth[n-1])
+	}
+	f := &memFile{}
+	w, err := vhd.Create(f, l)
+	require.NoError(t, err)
+	o.files, o.layout, o.truth, o.disk = append(o.files, f), append(o.layout, l), append(o.truth, content), w
+}
+
+func TestWritesReadAsAnOverlayOfSlices(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		sizes := rapid.Int64Range(1, 3<<20/sector)
+		blocks := rapid.SampledFrom([]int64{512 << 10, 1 << 20, 2 << 20})
+		profiles := rapid.SampledFrom([]vhd.Profile{vhd.Repository, vhd.Host})
+		o := &overlay{}
+		o.push(t, rapid.SampledFrom([]vhd.DiskType{vhd.Fixed, vhd.Dynamic}).Draw(t, "type"), sizes.Draw(t, "sectors")*sector, blocks.Draw(t, "block"), profiles.Draw(t, "profile"))
+		t.Repeat(map[string]func(*rapid.T){
+			"write": func(t *rapid.T) { o.write(t) },
+			"sync":  func(t *rapid.T) { require.NoError(t, o.disk.Sync()) },
+			"reopen": func(t *rapid.T) {
+				require.NoError(t, o.disk.Close())
+				o.check(t, o.last())
+				f := o.files[o.last()]
+				w, err := vhd.OpenRW(f, int64(len(f.data)), nil)
+				require.NoError(t, err)
+				o.disk = w
+			},
+			"snapshot": func(t *rapid.T) {
+				if len(o.files) == 5 {
+					t.Skip("deep enough")
+				}
+				require.NoError(t, o.disk.Close())
+				o.push(t, vhd.Differencing, int64(len(o.truth[o.last()])), blocks.Draw(t, "block"), profiles.Draw(t, "profile"))
+			},
+			"grow": func(t *rapid.T) {
+				more := rapid.Int64Range(0, 1<<20/sector).Draw(t, "more") * sector
+				old := o.truth[o.last()]
+				if len(old) > 4<<20 {
+					t.Skip("large enough")
+				}
+				require.NoError(t, o.disk.Resize(int64(len(old))+more))
+				o.truth[o.last()] = append(slices.Clone(old), make([]byte, more)...)
+			},
+			"flatten": func(t *rapid.T) { o.flatten(t) },
+		})
+		require.NoError(t, o.disk.Close())
+		for k := range o.files {
+			o.check(t, k)
+		}
+	})
+}
+
+func (o *overlay) write(t *rapid.T) {
+	truth := o.truth[o.last()]
+	align := 1
+	if o.disk.Footer().Type == vhd.Differencing {
+		align = sector
+	}
+	off := rapid.IntRange(0, len(truth)/align-1).Draw(t, "off") * align
+	n := rapid.SampledFrom([]int{1, 511, sector, 3 * sector, 4096, 100_000, 512 << 10, 1<<20 + sector}).Draw(t, "n")
+	n = min(len(truth)-off, max(n/align, 1)*align)
+	data := truth[off : off+n]
+	if owner := rapid.Byte().Draw(t, "byte"); owner < 20 {
+		clear(data)
+	} else {
+		for i := range data {
+			data[i] = owner + byte(i/sector)
+		}
+	}
+	got, err := o.disk.WriteAt(data, int64(off))
+	require.NoError(t, err)
+	require.Equal(t, n, got)
+	back := make([]byte, n)
+	_, err = o.disk.ReadAt(back, int64(off))
+	if !errors.Is(err, vhd.ErrParentNeeded) {
+		require.NoError(t, err)
+	}
+	require.True(t, bytes.Equal(data, back))
+}
+
+func (o *overlay) flatten(t *rapid.T) {
+	require.NoError(t, o.disk.Sync())
+	var src disk.Source = o.chain(t, o.last())
+	raw, image := &memFile{}, &memFile{}
+	opts := &vhd.CopyOptions{Workers: rapid.IntRange(1, 3).Draw(t, "workers")}
+	_, err := vhd.FlattenRaw(context.Background(), raw, src, opts)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(o.truth[o.last()], raw.data))
+	l := vhd.Layout{Type: rapid.SampledFrom([]vhd.DiskType{vhd.Fixed, vhd.Dynamic}).Draw(t, "type"), UUID: uuidOf(9)}
+	result, err := vhd.Flatten(context.Background(), image, src, l, opts)
+	require.NoError(t, err)
+	require.EqualValues(t, len(image.data), result.Size)
+	flat, err := vhd.Open(image, result.Size, nil)
+	require.NoError(t, err)
+	got := make([]byte, flat.Size())
+	_, err = flat.ReadAt(got, 0)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(raw.data, got))
+}
