@@ -17,7 +17,7 @@ require (
 require (
 	github.com/geoffgarside/ber v1.1.0 // indirect
 	github.com/go-git/go-billy/v5 v5.6.0
-	github.com/hirochachacha/go-smb2 v1.1.0 // indirect
+	github.com/hirochachacha/go-smb2 v1.1.0
 	github.com/rasky/go-xdr v0.0.0-20170124162913-1a41d1a06c93 // indirect
 	github.com/willscott/go-nfs v0.0.4
 	github.com/willscott/go-nfs-client v0.0.0-20240104095149-b44639837b00 // indirect
