@@ -58,7 +58,7 @@ func TestSessionsOfAnOriginatorAreLimited(t *testing.T) {
 	t.Parallel()
 	p, clock := timed(t)
 	logIn := func(originator string) string {
-		_, _, answer := post(t, p, fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"session.login_with_password","params":["root","xenbackup","1.0",%q]}`, originator))
+		_, _, answer := post(t, p, fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"session.login_with_password","params":["root","simulated-secret","1.0",%q]}`, originator))
 		return regexp.MustCompile(`OpaqueRef:[^"]*`).FindString(answer)
 	}
 	alive := func(session string) bool {
@@ -102,7 +102,7 @@ func TestEventsAreGatheredAndThePoolBeats(t *testing.T) {
 			Dir: dir, Listener: xapitest.NewMemoryListener(), EventDelay: 50 * time.Millisecond, Heartbeat: 5 * time.Second,
 		})
 		require.NoError(t, err)
-		c, err := xapi.Dial(t.Context(), p.URL(), &xapi.Options{Password: "xenbackup", Transport: p.Transport()})
+		c, err := xapi.Dial(t.Context(), p.URL(), &xapi.Options{Password: "simulated-secret", Transport: p.Transport()})
 		require.NoError(t, err)
 		from := func(token string, class string) (b batch, took time.Duration) {
 			began := time.Now()

@@ -27,7 +27,7 @@ func TestCloseEndsAllThatRuns(t *testing.T) {
 		conn, err := network.DialContext(t.Context(), "", "")
 		require.NoError(t, err)
 		go func() {
-			_, _ = io.WriteString(conn, "GET /export_raw_vdi?vdi="+p.VM("web").Disks[0].Ref+" HTTP/1.1\r\nAuthorization: Basic cm9vdDp4ZW5iYWNrdXA=\r\n\r\n")
+			_, _ = io.WriteString(conn, "GET /export_raw_vdi?vdi="+p.VM("web").Disks[0].Ref+" HTTP/1.1\r\nAuthorization: Basic cm9vdDpzaW11bGF0ZWQtc2VjcmV0\r\n\r\n")
 			_, _ = io.ReadAll(conn)
 		}()
 		synctest.Wait()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -28,6 +29,7 @@ type table struct {
 	uuids   map[string]string // uuid to ref
 	order   *list.List        // of *row, the most recently changed last
 	deleted []deletion        // ascending; the oldest are forgotten beyond maxDeletions
+	lost    int64             // generation of the youngest one that was forgotten
 }
 
 type row struct {
@@ -44,7 +46,7 @@ type deletion struct {
 }
 
 // maxDeletions bounds the memory of a pool that runs for months: a client that
-// polls with a token older than so many deletions of one class may miss some.
+// polls with a token older than so many deletions of one class gets EVENTS_LOST.
 const maxDeletions = 100_000
 
 func newDatabase() *database {
@@ -159,7 +161,9 @@ func (t tx) destroy(class, ref string) error {
 	t.db.generation++
 	table.deleted = append(table.deleted, deletion{ref, r.created, t.db.generation})
 	if len(table.deleted) > maxDeletions {
-		table.deleted = table.deleted[len(table.deleted)-maxDeletions/2:]
+		cut := len(table.deleted) - maxDeletions/2
+		table.lost = table.deleted[cut-1].deleted
+		table.deleted = slices.Clone(table.deleted[cut:])
 	}
 	return nil
 }

@@ -98,7 +98,7 @@ func TestMasterRestartsOrMovesInTheMiddleOfAJob(t *testing.T) {
 		return string(answer), err
 	}
 	logIn := func(host int) string {
-		answer, err := post(host, "session.login_with_password", "root", "xenbackup")
+		answer, err := post(host, "session.login_with_password", "root", "simulated-secret")
 		require.NoError(t, err)
 		_, session, _ := strings.Cut(answer, `"result":"`)
 		return strings.TrimRight(session, `"}`+"\n")
@@ -146,7 +146,7 @@ func TestSlowAndWedgedCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, err := xapitest.Start(oneVM("Halted", 8*mib), &xapitest.Options{Dir: dir, Listener: xapitest.NewMemoryListener()})
 		require.NoError(t, err)
-		c, err := xapi.Dial(t.Context(), p.URL(), &xapi.Options{Password: "xenbackup", Transport: p.Transport()})
+		c, err := xapi.Dial(t.Context(), p.URL(), &xapi.Options{Password: "simulated-secret", Transport: p.Transport()})
 		require.NoError(t, err)
 		vm := p.VM("web")
 		p.Slow("VM.get_uuid", xapitest.OnCall(1), time.Minute)

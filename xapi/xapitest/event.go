@@ -49,6 +49,9 @@ func (p *Pool) eventFrom(ctx context.Context, c *call) (any, error) {
 		if err := p.touchSession(c.session); err != nil {
 			return nil, err
 		}
+		if p.lost(subs, since) {
+			return nil, fail("EVENTS_LOST")
+		}
 		if len(batch.Events) > 0 {
 			return batch, nil
 		}
@@ -181,6 +184,22 @@ func (p *Pool) eventsSince(subs []subscription, since int64) (eventBatch, <-chan
 	}
 	batch.Events = append(append(append([]event{}, adds...), mods...), dels...)
 	return batch, p.db.changed
+}
+
+// lost says that the pool does not remember all that has changed since a
+// generation. Whoever starts from the beginning loses nothing.
+func (p *Pool) lost(subs []subscription, since int64) bool {
+	p.db.mu.Lock()
+	defer p.db.mu.Unlock()
+	if limit := int64(p.options.EventQueue); since > 0 && limit > 0 && p.db.generation-since > limit {
+		return true
+	}
+	for name, table := range p.db.tables {
+		if since > 0 && since < table.lost && slices.ContainsFunc(subs, func(s subscription) bool { return s.class == "*" || strings.EqualFold(s.class, name) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // removals lists the objects that existed at the generation and do not any more.

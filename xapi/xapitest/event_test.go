@@ -86,7 +86,7 @@ func TestWaitingForEventsEndsWithTheSession(t *testing.T) {
 			require.NoError(t, errors.Join(err, resp.Body.Close()))
 			return string(answer)
 		}
-		session := regexp.MustCompile(`OpaqueRef:[^"]*`).FindString(ask("session.login_with_password", `"root","xenbackup"`))
+		session := regexp.MustCompile(`OpaqueRef:[^"]*`).FindString(ask("session.login_with_password", `"root","simulated-secret"`))
 		ended := make(chan string)
 		go func() { ended <- ask("event.from", `"`+session+`",["vbd"],"",60`) }()
 		synctest.Wait()
@@ -97,4 +97,53 @@ func TestWaitingForEventsEndsWithTheSession(t *testing.T) {
 		client.CloseIdleConnections()
 		require.NoError(t, p.Close())
 	})
+}
+
+// A token that is too old is answered with EVENTS_LOST by the queue itself: a
+// script has only to make enough changes.
+func TestEventsAreLostBeyondTheQueue(t *testing.T) {
+	t.Parallel()
+	p, err := xapitest.Start(xapitest.Inventory{VMs: xapitest.Fleet(20)}, &xapitest.Options{Dir: t.TempDir(), EventQueue: 50})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	c := p.Client(t)
+	from := func(token string) (b batch, err error) {
+		err = c.Call(t.Context(), "event.from", &b, []string{"vm"}, token, 0.0)
+		return b, err
+	}
+	all, err := from("")
+	require.NoError(t, err)
+	for range 40 {
+		call[any](t, c, "VM.set_name_description", p.VM("vm-00001").Ref, "x")
+	}
+	few, err := from(all.Token)
+	require.NoError(t, err)
+	require.Len(t, few.Events, 1)
+	p.Flood("event.from", xapitest.OnCall(1))
+	_, err = from(few.Token)
+	require.ErrorIs(t, err, xapi.ErrEventsLost)
+	_, err = from(few.Token)
+	require.ErrorIs(t, err, xapi.ErrEventsLost, "the token does not become younger")
+	again, err := from("")
+	require.NoError(t, err, "from the beginning all are there")
+	require.Len(t, again.Events, 21)
+	_, err = from(again.Token)
+	require.NoError(t, err)
+	call[any](t, c, "event.register", []string{"vm"})
+	p.Flood("VM.get_uuid", xapitest.OnCall(1))
+	call[any](t, c, "VM.get_uuid", p.VM("vm-00001").Ref)
+	require.ErrorIs(t, c.Call(t.Context(), "event.next", nil), xapi.ErrEventsLost)
+
+	resyncs := 0
+	for event, err := range c.Watch(t.Context(), "VM") {
+		require.NoError(t, err)
+		if event.Op == xapi.EventSynced {
+			p.Flood("event.from", xapitest.OnCall(1))
+		}
+		if event.Op == xapi.EventResync {
+			if resyncs++; resyncs == 2 {
+				break // the client has started anew
+			}
+		}
+	}
 }

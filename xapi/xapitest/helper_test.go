@@ -45,7 +45,7 @@ func post(t *testing.T, p *xapitest.Pool, body string) (int, string, string) {
 // login returns the reference of a new session.
 func login(t *testing.T, p *xapitest.Pool) string {
 	t.Helper()
-	_, _, answer := post(t, p, `{"jsonrpc":"2.0","id":1,"method":"session.login_with_password","params":["root","xenbackup"]}`)
+	_, _, answer := post(t, p, `{"jsonrpc":"2.0","id":1,"method":"session.login_with_password","params":["root","simulated-secret"]}`)
 	var result struct{ Result string }
 	require.NoError(t, json.Unmarshal([]byte(answer), &result))
 	require.Contains(t, result.Result, "OpaqueRef:")

@@ -50,7 +50,7 @@ func TestSlavesReferToTheMaster(t *testing.T) {
 	hosts := p.Hosts()
 	require.True(t, hosts[0].Master)
 	require.Equal(t, "127.0.0.2", hosts[1].Address)
-	opts := &xapi.Options{Password: "xenbackup", Transport: p.Transport()}
+	opts := &xapi.Options{Password: "simulated-secret", Transport: p.Transport()}
 	c, err := xapi.Dial(t.Context(), hosts[1].URL, opts)
 	require.NoError(t, err, "the client follows")
 	require.NoError(t, c.Close())
@@ -92,7 +92,7 @@ func TestTransfersAreSentToAHostThatSeesTheDisk(t *testing.T) {
 		path := "/export_raw_vdi?vdi=" + p.VM(row.vm).Disks[0].Ref + "&format=raw"
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, hosts[row.at].URL+path, http.NoBody)
 		require.NoError(t, err)
-		req.SetBasicAuth("root", "xenbackup")
+		req.SetBasicAuth("root", "simulated-secret")
 		resp, err := client.Do(req)
 		require.NoError(t, err)
 		_, err = io.Copy(io.Discard, resp.Body)
@@ -113,7 +113,7 @@ func TestHostRestartCutsAllAndForgetsTheSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, err := xapitest.Start(twoHosts(), &xapitest.Options{Dir: dir, Listener: xapitest.NewMemoryListener()})
 		require.NoError(t, err)
-		opts := &xapi.Options{Password: "xenbackup", Transport: p.Transport()}
+		opts := &xapi.Options{Password: "simulated-secret", Transport: p.Transport()}
 		c, err := xapi.Dial(t.Context(), p.URL(), opts)
 		require.NoError(t, err)
 		var before, after struct{ Token string }
@@ -161,7 +161,7 @@ func TestGivenCertificateIsShown(t *testing.T) {
 	made := xapitest.NewPoolWith(t, xapitest.Inventory{}, &xapitest.Options{TLS: true})
 	_ = made.Client(t)
 	require.Empty(t, xapitest.NewPool(t, xapitest.Inventory{}).Fingerprint())
-	_, err := xapi.Dial(t.Context(), made.URL(), &xapi.Options{Password: "xenbackup"})
+	_, err := xapi.Dial(t.Context(), made.URL(), &xapi.Options{Password: "simulated-secret"})
 	_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
 	require.True(t, unverified, err)
 }

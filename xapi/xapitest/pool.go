@@ -30,7 +30,7 @@ type Options struct {
 	Keep bool
 
 	Username string // "" = "root"
-	Password string // "" = "xenbackup"
+	Password string // "" = "simulated-secret", which no file name contains by chance
 	Users    []User // who may log in besides
 
 	// Listen is the TCP address to listen on; "" = 127.0.0.1:0, a free port.
@@ -55,6 +55,11 @@ type Options struct {
 	// EventDelay is how long event.from gathers changes before it answers,
 	// unless it is asked for tasks alone: 50 ms on a real host, 0 here.
 	EventDelay time.Duration
+	// EventQueue is how many changes the pool remembers for those who listen: who
+	// asks for events later than that gets EVENTS_LOST, from event.next once and
+	// from event.from for every token that old. 0 is 10,000 for event.next, and for
+	// event.from no limit, as current hosts have it. [Pool.Flood] makes many.
+	EventQueue int
 	// Heartbeat is how often the object of the pool appears changed, as long as
 	// someone waits for events. 0 = never.
 	Heartbeat time.Duration
@@ -218,7 +223,7 @@ func (p *Pool) Username() string {
 // Password returns the password that goes with Username.
 func (p *Pool) Password() string {
 	if p.options.Password == "" {
-		return "xenbackup"
+		return "simulated-secret"
 	}
 	return p.options.Password
 }

@@ -1,12 +1,14 @@
 package xapitest
 
 import (
+	"cmp"
 	"context"
 	"slices"
 )
 
-// maxQueue is how many changes event.next remembers for a session; a real host
-// keeps 10 MB of them, for all sessions.
+// maxQueue is how many changes event.next remembers for a session unless
+// Options.EventQueue says otherwise; a real host keeps 10 MB of them, for all
+// sessions.
 const maxQueue = 10_000
 
 // queue is what a session has registered for with event.register.
@@ -85,7 +87,7 @@ func (p *Pool) eventNext(ctx context.Context, c *call) (any, error) {
 		}
 		p.mu.Unlock()
 		switch {
-		case len(batch.Events) > 0 && generation-since > maxQueue:
+		case len(batch.Events) > 0 && generation-since > int64(cmp.Or(p.options.EventQueue, maxQueue)):
 			return nil, fail("EVENTS_LOST")
 		case len(batch.Events) > 0:
 			return batch.Events, nil

@@ -73,7 +73,7 @@ func (p *Pool) cancelAll(host string) {
 func (t tx) renumber() {
 	ranks := make(map[int64]int64)
 	for _, table := range t.db.tables {
-		table.deleted = nil
+		table.deleted, table.lost = nil, 0
 		for _, r := range table.rows {
 			ranks[r.created], ranks[r.modified] = 0, 0
 		}

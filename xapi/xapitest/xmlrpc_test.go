@@ -82,7 +82,7 @@ func TestXMLRPCValuesAreWrittenAsHostsDo(t *testing.T) {
 func TestOldPoolsSpeakXMLRPCAlone(t *testing.T) {
 	t.Parallel()
 	p := xapitest.NewPoolWith(t, xapitest.Inventory{}, &xapitest.Options{NoJSONRPC: true})
-	status, kind, _ := post(t, p, `{"jsonrpc":"2.0","id":1,"method":"session.login_with_password","params":["root","xenbackup"]}`)
+	status, kind, _ := post(t, p, `{"jsonrpc":"2.0","id":1,"method":"session.login_with_password","params":["root","simulated-secret"]}`)
 	require.Equal(t, http.StatusOK, status)
 	require.Equal(t, "text/xml", kind, "by which clients know")
 	_, _, answer := postXML(t, p, "/", "session.login_with_password", value("root")+value("wrong"))

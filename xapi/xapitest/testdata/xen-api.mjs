@@ -16,7 +16,7 @@ const fails = (promise, code, params) =>
   })
 
 // connect
-const wrong = createClient({ ...options, url: url.replace('xenbackup@', 'wrong@'), watchEvents: false })
+const wrong = createClient({ ...options, url: url.replace('simulated-secret@', 'wrong@'), watchEvents: false })
 await fails(wrong.connect(), 'SESSION_AUTHENTICATION_FAILED')
 const xapi = createClient(options)
 await xapi.connect()
