@@ -10,7 +10,7 @@ import (
 const (
 	listNames   = 32 << 10  // bytes of names and cookies that one answer shall hold
 	listReply   = 256 << 10 // bytes of one whole answer
-	maxListing  = 128 << 20 // bytes of memory that one directory may take here
+	maxListing  = 64 << 20  // bytes of memory that one directory may take here
 	entrySize   = 200       // of these, for an entry besides its name
 	maxName     = 1024      // bytes; most servers have 255
 	maxRestarts = 3         // of a listing whose place the server has forgotten

@@ -142,6 +142,7 @@ func (s *session) acquire(ctx context.Context, deadline time.Time) (*conn, error
 	}
 	limit := time.NewTimer(time.Until(deadline))
 	defer limit.Stop()
+	last := errSilent
 	for {
 		c, a, err := s.join()
 		if err != nil || c != nil {
@@ -152,10 +153,10 @@ func (s *session) acquire(ctx context.Context, deadline time.Time) (*conn, error
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		case <-limit.C:
-			return nil, unavailable(s.peer, errSilent)
+			return nil, unavailable(s.peer, last)
 		}
-		if a.err != nil && !time.Now().Before(deadline) {
-			return nil, unavailable(s.peer, a.err)
+		if a.err != nil {
+			last = a.err
 		}
 	}
 }
