@@ -4,12 +4,13 @@
 #   make lint      linters and formatters alone
 #   make bench     throughput and memory of whole flows, beside other tools in the same run
 #   make fuzz      every fuzz target for FUZZTIME each
-#   make torture   kill -9 loops, KILLS rounds each
+#   make torture   kill -9 loops, KILLS rounds each, and power cuts on real file systems, CUTS each (as root)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 GO ?= go
 KILLS ?= 1000
+CUTS ?= 200
 FUZZTIME ?= 60s
 FUZZSMOKE ?= 5s
 LINT_VERSION := v2.15.0
@@ -17,7 +18,7 @@ LINT_VERSION := v2.15.0
 LINT_DIR := $(shell $(GO) env GOPATH)/xenbackup-tools/golangci-lint-$(LINT_VERSION)-$(shell $(GO) env GOVERSION)
 LINT := $(LINT_DIR)/golangci-lint
 # program=Debian package
-PEERS := qemu-img=qemu-utils qemu-nbd=qemu-utils vhdiinfo=libvhdi-utils vhdimount=libvhdi-utils fusermount3=fuse3 fsck.ext4=e2fsprogs gcc=gcc gcc=libc6-dev \
+PEERS := qemu-img=qemu-utils qemu-nbd=qemu-utils vhdiinfo=libvhdi-utils vhdimount=libvhdi-utils fusermount3=fuse3 fsck.ext4=e2fsprogs mkfs.xfs=xfsprogs gcc=gcc gcc=libc6-dev \
 	node=nodejs npm=npm python3=python3 curl=curl xva-img=xva-img \
 	ganesha.nfsd=nfs-ganesha ganesha.nfsd=nfs-ganesha-vfs nfs-cp=libnfs-utils unshare=util-linux
 # Other people's clients from npm, installed once per content of the lock; internal/testenv looks for them there.
@@ -77,6 +78,7 @@ fuzz:
 
 torture:
 	XENBACKUP_PEERS=require XENBACKUP_KILLS=$(KILLS) $(GO) test -timeout 0 -count=1 -v -run '^TestKill' ./internal/torture/...
+	XENBACKUP_PEERS=require XENBACKUP_CUTS=$(CUTS) $(GO) test -timeout 0 -count=1 -v -run '^TestPowerCut' ./remote/local
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -161,6 +161,21 @@ func TestFaultyDelaysUntilTheCallerLosesPatience(t *testing.T) {
 	})
 }
 
+func TestFaultyCallsJustBeforeAnOperation(t *testing.T) {
+	crash := remotetest.NewCrash()
+	faulty := remotetest.NewFaulty(crash)
+	called := 0
+	faulty.CallAt(2, func() {
+		called++
+		_, err := crash.Stat(t.Context(), "b")
+		require.ErrorIs(t, err, fs.ErrNotExist)
+	}, remotetest.Mkdir)
+	for _, name := range []string{"a", "b", "c"} {
+		require.NoError(t, faulty.Mkdir(t.Context(), name))
+	}
+	require.Equal(t, 1, called)
+}
+
 func TestAStorageThatLiesAboutSyncLosesWhatWasCommitted(t *testing.T) {
 	crash := remotetest.NewCrash()
 	faulty := remotetest.NewFaulty(crash)

@@ -24,6 +24,8 @@ type Faulty struct {
 	lie   trigger
 	slow  trigger
 	delay time.Duration
+	call  trigger
+	then  func() // what call calls
 	total map[Kind]int
 }
 
@@ -75,11 +77,19 @@ func (f *Faulty) DelayFrom(n int, d time.Duration, kinds ...Kind) {
 	f.setDelay(newTrigger(n, false, kinds), d)
 }
 
-// Heal lets nothing fail, wait or be a lie any more. Fired keeps its value.
+// CallAt calls do just before the nth operation from now, which waits for it: to
+// take the storage away, or to kill somebody.
+func (f *Faulty) CallAt(n int, do func(), kinds ...Kind) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.call, f.then = newTrigger(n, true, kinds), do
+}
+
+// Heal lets nothing fail, wait, be a lie or call any more. Fired keeps its value.
 func (f *Faulty) Heal() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.fail.n, f.lie.n, f.slow.n = 0, 0, 0
+	f.fail.n, f.lie.n, f.slow.n, f.call.n = 0, 0, 0, 0
 }
 
 // Fired is how many operations failed since the last FailAt or FailFrom. A test
@@ -117,7 +127,10 @@ func (f *Faulty) setDelay(t trigger, d time.Duration) {
 }
 
 func (f *Faulty) do(o *op, run func() error) error {
-	fault, lie, delay := f.what(o.kind)
+	fault, lie, delay, call := f.what(o.kind)
+	if call != nil {
+		call()
+	}
 	if err := wait(o.ctx, delay); err != nil {
 		return remote.PathError(string(o.kind), o.name, err)
 	}
@@ -140,7 +153,7 @@ func (f *Faulty) do(o *op, run func() error) error {
 }
 
 // what happens to the next operation of this kind.
-func (f *Faulty) what(kind Kind) (fault error, lie bool, delay time.Duration) {
+func (f *Faulty) what(kind Kind) (fault error, lie bool, delay time.Duration, call func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.total[kind]++
@@ -151,7 +164,10 @@ func (f *Faulty) what(kind Kind) (fault error, lie bool, delay time.Duration) {
 	if f.slow.fires(kind) {
 		delay = f.delay
 	}
-	return fault, lie, delay
+	if f.call.fires(kind) {
+		call = f.then
+	}
+	return fault, lie, delay, call
 }
 
 // canLie are the kinds whose success is only a word.
