@@ -24,7 +24,7 @@ func small() *spec {
 // typed are the errors that damage may give.
 var typed = []error{
 	vhd.ErrNotVHD, vhd.ErrChecksum, vhd.ErrVersion, vhd.ErrTruncated, vhd.ErrInconsistent, vhd.ErrBAT,
-	vhd.ErrUnsupported, vhd.ErrIncomplete, vhd.ErrTrailingData, vhd.ErrParentNeeded,
+	vhd.ErrUnsupported, vhd.ErrIncomplete, vhd.ErrTrailingData, vhd.ErrParentNeeded, vhd.ErrFilter,
 }
 
 func requireTyped(tb testing.TB, err error) {
