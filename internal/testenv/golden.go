@@ -17,6 +17,9 @@ import (
 //go:embed golden/plain.tar.zst
 var plainArchive []byte
 
+//go:embed golden/encrypted.tar.zst
+var encryptedArchive []byte
+
 //go:embed golden/interrupted.tar.zst
 var interruptedArchive []byte
 
@@ -49,6 +52,16 @@ type ExpectedContent struct {
 func Golden(tb testing.TB) *Repository {
 	tb.Helper()
 	return repository(tb, plainArchive, "plain")
+}
+
+// GoldenKey is the key of the repository that [GoldenEncrypted] unpacks.
+const GoldenKey = "fedcba9876543210fedcba9876543210"
+
+// GoldenEncrypted unpacks a fresh copy of a repository that Xen Orchestra
+// encrypted with [GoldenKey].
+func GoldenEncrypted(tb testing.TB) *Repository {
+	tb.Helper()
+	return repository(tb, encryptedArchive, "encrypted")
 }
 
 // GoldenInterrupted unpacks a fresh copy of a repository in which Xen Orchestra
