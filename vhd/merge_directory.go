@@ -316,7 +316,7 @@ func (d *dirMerge) takeIdentity(ctx context.Context) error {
 	}
 	table := make(bitmap, max(min(entries, maxEntries), int64(len(d.table)))) // XO: a byte per block
 	copy(table, d.table)
-	if err := d.write(ctx, path.Join(d.into.root, "bat"), table); err != nil {
+	if err := d.write(ctx, path.Join(d.into.root, tableFile), table); err != nil {
 		return err
 	}
 	footer, youngest := oldest.footer, d.m.links[d.m.last()].footer

@@ -67,7 +67,7 @@ func (m *merger) openLink(ctx context.Context, i int) error {
 // isCut tells whether a part is missing of a disk that is kept as a directory,
 // which is proof that its removal has begun.
 func isCut(names []string) bool {
-	return slices.ContainsFunc([]string{"footer", "header", "bat"}, func(part string) bool { return !slices.Contains(names, part) })
+	return slices.ContainsFunc([]string{"footer", "header", tableFile}, func(part string) bool { return !slices.Contains(names, part) })
 }
 
 // isOurs tells whether what an alias stands for lies below the directory of the
