@@ -7,8 +7,8 @@ import (
 
 // Space is the size of the storage below a Filesystem, in bytes. 0 is unknown.
 type Space struct {
-	Total int64
-	Free  int64 // what this user may still write
+	Total int64 `json:"total"`
+	Free  int64 `json:"free"` // what this user may still write
 }
 
 // SpaceReporter is a Filesystem that knows how full it is.

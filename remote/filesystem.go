@@ -79,27 +79,27 @@ type File interface {
 type Properties struct {
 	// AtomicReplace: during Rename over a file, every reader finds the old or
 	// the new content, and so does who looks after a crash.
-	AtomicReplace bool
+	AtomicReplace bool `json:"atomicReplace"`
 	// ReplaceOpenTarget: Rename replaces, and Remove removes, a file that
 	// somebody holds open.
-	ReplaceOpenTarget bool
+	ReplaceOpenTarget bool `json:"replaceOpenTarget"`
 	// StableMetadata: Rename, Mkdir, Remove and the creation of a file are
 	// durable when they return, and [SyncDir] has nothing to do.
-	StableMetadata bool
+	StableMetadata bool `json:"stableMetadata"`
 	// CaseSensitive: names that differ in case only are different files.
-	CaseSensitive bool
+	CaseSensitive bool `json:"caseSensitive"`
 	// ReadOnly: every change is refused with fs.ErrPermission.
-	ReadOnly bool
+	ReadOnly bool `json:"readOnly"`
 	// PipelineDepth is how many concurrent ReadAt or WriteAt on one File are
 	// useful; 0 and 1 mean that more than one gains nothing.
-	PipelineDepth int
+	PipelineDepth int `json:"pipelineDepth"`
 	// IOSize is the preferred size of one ReadAt or WriteAt in bytes; 0 leaves
 	// the choice to the caller.
-	IOSize int
+	IOSize int `json:"ioSize"`
 	// SyncEvery is after how many bytes of a long file a [Writer] syncs what it
 	// has written, so that a server that restarts loses no more than that; 0
 	// leaves it to the end.
-	SyncEvery int64
+	SyncEvery int64 `json:"syncEvery"`
 	// InvalidRunes cannot be part of a name, besides "/" and NUL.
-	InvalidRunes string
+	InvalidRunes string `json:"invalidRunes"`
 }
