@@ -121,9 +121,9 @@ func (w *RW) writeInSector(block int, within int64, p []byte) (int, error) {
 	return len(p), nil
 }
 
-// growth bounds by how much the file grows at a time.
+// By how much the file grows at a time: by what it has, within these bounds.
 const (
-	minGrowth = 16 << 20
+	minGrowth = 1 << 20
 	maxGrowth = 256 << 20
 )
 
@@ -164,7 +164,7 @@ func (w *RW) takePlace() (int64, error) {
 // growFile moves the trailing footer to end or farther. Only when the new one is
 // durable is the old one free to be overwritten.
 func (w *RW) growFile(end int64) error {
-	step := min(max(w.footerOff/8, minGrowth), maxGrowth)
+	step := min(max(w.footerOff, minGrowth), maxGrowth)
 	to := roundUp(max(end, w.footerOff+step), dataAlignment)
 	if err := w.writeFooterAt(to); err != nil {
 		return err
