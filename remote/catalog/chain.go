@@ -103,7 +103,7 @@ func (o *chainFiles) chainFrom(ctx context.Context, leaf *diskFile) (*vhd.Chain,
 func (o *chainFiles) close() error {
 	var errs []error
 	for _, f := range o.files {
-		errs = append(errs, f.file.Close())
+		errs = append(errs, f.close())
 	}
 	o.files = nil
 	return errors.Join(errs...)
@@ -127,7 +127,7 @@ func (o *chainFiles) open(ctx context.Context, name string) (*diskFile, error) {
 		mode = vhd.Recover
 	}
 	f, err := openDiskFile(ctx, o.fsys, name, mode)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || (isAliasName(name) && errors.Is(err, vhd.ErrNotVHD)) { // or its alias was torn
 		if standIn, otherErr := o.openStandIn(ctx, pending, name); !errors.Is(otherErr, fs.ErrNotExist) {
 			return standIn, otherErr
 		}
@@ -152,7 +152,7 @@ func (o *chainFiles) openStandIn(ctx context.Context, pending []pendingMerge, na
 		if f.img.UUID() == m.state.Child {
 			return o.keep(f), nil
 		}
-		if err := f.file.Close(); err != nil {
+		if err := f.close(); err != nil {
 			return nil, err
 		}
 	}

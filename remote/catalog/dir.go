@@ -165,7 +165,7 @@ func readMerge(ctx context.Context, fsys remote.Filesystem, dir, oldest string) 
 func isUnknown(err error) bool {
 	for _, proof := range []error{
 		vhd.ErrNotVHD, vhd.ErrChecksum, vhd.ErrVersion, vhd.ErrTruncated, vhd.ErrInconsistent, vhd.ErrBAT,
-		vhd.ErrUnsupported, vhd.ErrMergeState, ErrUnsupportedFlavour, ErrOutside,
+		vhd.ErrUnsupported, vhd.ErrMergeState, vhd.ErrFilter, vhd.ErrTrailingData, ErrUnsupportedFlavour, ErrOutside,
 	} {
 		if errors.Is(err, proof) {
 			return false

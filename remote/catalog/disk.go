@@ -28,8 +28,9 @@ type Disk struct {
 // in the middle of a merge is readable as long as its blocks are there. ctx
 // bounds the life of the Disk, which must be closed.
 //
-// A disk kept as a directory gives [ErrUnsupportedFlavour]; an unknown ref, or
-// a file that is gone, fs.ErrNotExist.
+// Disks kept as directories of blocks behind an alias are read like files, each
+// block when it is needed; a directory without an alias gives
+// [ErrUnsupportedFlavour]. An unknown ref, or a file that is gone, gives fs.ErrNotExist.
 func (c *Catalog) OpenDisk(ctx context.Context, p *Point, ref string) (*Disk, error) {
 	vm, _, err := splitID(p.ID)
 	if err != nil {

@@ -204,7 +204,7 @@ func (d *DiskWriter) verify() error {
 	if err != nil {
 		return err
 	}
-	defer f.file.Close()
+	defer f.close()
 	info, err := f.file.Stat()
 	if err != nil {
 		return err

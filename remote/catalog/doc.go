@@ -20,9 +20,9 @@
 // VHD names its parent relative to its own directory, and parents sort before
 // their children.
 //
-// Repositories encrypted at rest and disks kept as directories of blocks are
-// recognised, refused with [ErrEncrypted] and [ErrUnsupportedFlavour], and left
-// alone.
+// Repositories encrypted at rest are recognised and refused with [ErrEncrypted].
+// Disks kept as directories of blocks can be read; merges leave them alone, with
+// [ErrUnsupportedFlavour].
 //
 // # Reading
 //

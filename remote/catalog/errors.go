@@ -15,9 +15,10 @@ var (
 	// the directory of the VM.
 	ErrOutside = errors.New("path leaves the directory of the VM")
 
-	// ErrUnsupportedFlavour is returned for a disk kept as a directory of blocks
-	// behind an alias file. Nothing near such a disk is ever changed.
-	ErrUnsupportedFlavour = errors.New("disks kept as directories are not supported")
+	// ErrUnsupportedFlavour is returned when disks that are kept as directories of
+	// blocks would have to be changed, and for such a directory without an alias.
+	// They can be read; nothing near them is ever changed.
+	ErrUnsupportedFlavour = errors.New("disks kept as directories can only be read")
 
 	// ErrEncrypted is returned by Open for a repository that is encrypted at rest.
 	ErrEncrypted = errors.New("the repository is encrypted")

@@ -215,7 +215,7 @@ func (m *merger) openDisks(ctx context.Context, d *vdiDir) error {
 		n := &diskNode{name: name, uuid: f.img.UUID(), used: m.refs[full], ref: f.img.Parent()}
 		n.full = f.img.Type() != vhd.Differencing
 		d.disks[name] = n
-		if err := f.file.Close(); err != nil {
+		if err := f.close(); err != nil {
 			m.condemn(d, full, err)
 		}
 	}
