@@ -65,7 +65,7 @@ $(NODE_DIR):
 
 unit:
 	XENBACKUP_PEERS=require $(GO) test -race -shuffle=on -timeout 15m ./...
-	$(GO) test -shuffle=on -timeout 5m ./remote/catalog # each step of each sweep: the race detector is too slow for that
+	$(GO) test -shuffle=on -timeout 5m ./remote/catalog ./xapi # each step of each sweep: the race detector is too slow for that
 
 # package:target of each fuzz test
 FUZZ = $(shell grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -r grep -HoE '^func Fuzz[A-Za-z0-9_]+' | sed -E 's|/[^/]*:func |:|' | sort -u)

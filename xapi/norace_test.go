@@ -1,0 +1,6 @@
+//go:build !race
+
+package xapi_test
+
+// sweepStride 1: an export is cut at every byte.
+const sweepStride = 1
