@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,8 +33,38 @@ func TestPowerCutsOnExt4LoseNothingCommitted(t *testing.T) { cutPower(t, "ext4")
 
 func TestPowerCutsOnXFSLoseNothingCommitted(t *testing.T) { cutPower(t, "xfs") }
 
+// aloneEnv marks the process that has the mounts of these tests to itself.
+const aloneEnv = "XENBACKUP_TEST_OWN_MOUNTS"
+
+// alone runs the test once more, in a process with a mount namespace of its own,
+// and tells whether this is that process. A container that starts meanwhile would
+// otherwise keep a copy of the mount, and with it the file system that was shut
+// down.
+func alone(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(aloneEnv) != "" {
+		return true
+	}
+	if os.Getuid() != 0 {
+		testenv.Missing(t, "mounting a disk needs root")
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=0")
+	cmd.Env = append(os.Environ(), aloneEnv+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	require.NoError(t, err)
+	if strings.Contains(string(out), "--- SKIP") {
+		t.SkipNow()
+	}
+	return false
+}
+
 func cutPower(t *testing.T, kind string) {
 	t.Helper()
+	if !alone(t) {
+		return
+	}
 	rounds := 4
 	if v := os.Getenv(cutsEnv); v != "" {
 		var err error
@@ -63,9 +94,6 @@ type loopDisk struct{ image, dir string }
 
 func newLoopDisk(t *testing.T, kind string) *loopDisk {
 	t.Helper()
-	if os.Getuid() != 0 {
-		testenv.Missing(t, "mounting a disk needs root")
-	}
 	mkfs := testenv.Require(t, "mkfs."+kind)
 	work := t.TempDir()
 	d := &loopDisk{filepath.Join(work, "image"), filepath.Join(work, "mnt")}
@@ -115,6 +143,7 @@ func (d *loopDisk) cut() error {
 // tree knows what must be on the disk.
 type tree struct {
 	mu    sync.Mutex
+	dark  bool // the power is going
 	files map[string]*file
 }
 
@@ -132,7 +161,11 @@ func (tr *tree) work(t *testing.T, d *loopDisk, rng *rand.Rand, n int) int {
 	defer disk.Close()
 	fsys := remotetest.NewFaulty(disk)
 	var cutErr error
-	fsys.CallAt(n, func() { cutErr = d.cut() }, remotetest.Mutating()...)
+	fsys.CallAt(n, func() {
+		tr.darken(true)
+		cutErr = d.cut()
+	}, remotetest.Mutating()...)
+	tr.darken(false)
 	var group sync.WaitGroup
 	counts := make([]int, 2)
 	for i := range counts {
@@ -198,6 +231,12 @@ func (tr *tree) at(name string) *file {
 	return tr.files[name]
 }
 
+func (tr *tree) darken(dark bool) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.dark = dark
+}
+
 func (tr *tree) attempt(name, content string) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -205,9 +244,15 @@ func (tr *tree) attempt(name, content string) {
 	f.attempts = append(f.attempts, content)
 }
 
+// commit takes an answer for what it says. One that comes while the power goes
+// proves nothing, for with a machine nobody would have heard it: a directory of
+// XFS, once shut down, is synced with success.
 func (tr *tree) commit(name, content string) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
+	if tr.dark {
+		return
+	}
 	*tr.at(name) = file{committed: content}
 }
 
