@@ -2,14 +2,12 @@ package catalog
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"time"
 
 	"github.com/xenbackup/xenbackup/remote"
+	"github.com/xenbackup/xenbackup/remote/crypt"
 )
 
 // maxJSON bounds the metadata of one backup.
@@ -19,6 +17,7 @@ const maxJSON = 64 << 20
 type Options struct {
 	Logger   *slog.Logger  // nil: nothing is logged
 	LockWait time.Duration // how long LockVM waits for a lock that somebody holds; see remote.LockOptions
+	Key      remote.Secret // of a repository encrypted at rest: 32 bytes, used as they are
 }
 
 // Catalog is the tree of VM backups on a [remote.Filesystem], as Xen Orchestra
@@ -32,38 +31,39 @@ type Catalog struct {
 
 // Open returns the catalog of the repository on fsys, which stays the
 // caller's to close. An empty filesystem is an empty repository. Nothing is
-// written. A repository encrypted at rest gives [ErrEncrypted].
+// written. A repository encrypted at rest is decrypted with [Options.Key]; without
+// one it gives [ErrEncrypted], with a wrong one [crypt.ErrKey].
 func Open(ctx context.Context, fsys remote.Filesystem, opts *Options) (*Catalog, error) {
 	if opts == nil {
 		opts = &Options{}
+	}
+	fsys, err := decrypted(ctx, fsys, opts.Key)
+	if err != nil {
+		return nil, err
 	}
 	c := &Catalog{fsys: fsys, log: opts.Logger, lockWait: opts.LockWait}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
-	if err := refuseEncrypted(ctx, fsys); err != nil {
-		return nil, err
-	}
 	return c, nil
 }
 
-func refuseEncrypted(ctx context.Context, fsys remote.Filesystem) error {
-	const name = "encryption.json"
-	data, err := remote.ReadFile(ctx, fsys, name, 1<<20)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+// decrypted is the repository in clear. A key for a repository that is not
+// encrypted is not needed, and no error.
+func decrypted(ctx context.Context, fsys remote.Filesystem, key remote.Secret) (remote.Filesystem, error) {
+	algorithm, err := crypt.Detect(ctx, fsys)
 	if err != nil {
-		return fmt.Errorf("catalog: %w", err)
+		return nil, fmt.Errorf("catalog: %w", err)
 	}
-	var settings struct {
-		Algorithm string `json:"algorithm"`
+	if algorithm == "" {
+		return fsys, nil
 	}
-	if err := json.Unmarshal(data, &settings); err != nil {
-		return fmt.Errorf("catalog: %s: %w", name, err)
+	if key == "" {
+		return nil, fmt.Errorf("catalog: %w (%s)", ErrEncrypted, algorithm)
 	}
-	if settings.Algorithm != "none" {
-		return fmt.Errorf("catalog: %w (%s)", ErrEncrypted, settings.Algorithm)
+	opened, err := crypt.Open(ctx, fsys, key)
+	if err != nil {
+		return nil, fmt.Errorf("catalog: %w", err)
 	}
-	return nil
+	return opened, nil
 }

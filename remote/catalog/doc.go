@@ -20,8 +20,8 @@
 // VHD names its parent relative to its own directory, and parents sort before
 // their children.
 //
-// Repositories encrypted at rest are recognised and refused with [ErrEncrypted].
-// Disks kept as directories of blocks can be read; merges leave them alone, with
+// Repositories encrypted at rest open with [Options.Key], through package
+// remote/crypt. Disks kept as directories of blocks can be read; merges leave them alone, with
 // [ErrUnsupportedFlavour].
 //
 // # Reading

@@ -20,8 +20,9 @@ var (
 	// They can be read; nothing near them is ever changed.
 	ErrUnsupportedFlavour = errors.New("disks kept as directories can only be read")
 
-	// ErrEncrypted is returned by Open for a repository that is encrypted at rest.
-	ErrEncrypted = errors.New("the repository is encrypted")
+	// ErrEncrypted is returned by Open for a repository that is encrypted at rest
+	// when no key is given.
+	ErrEncrypted = errors.New("the repository is encrypted, and no key was given")
 
 	// ErrNotNewer is returned for a point whose date is not later than what its
 	// disks' directories already hold: parents must sort before their children.
