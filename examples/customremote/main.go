@@ -1,0 +1,64 @@
+// Customremote is a back end of one's own: dirfs.go, less than 100 lines of code,
+// with the test of 20 lines that runs the suite of package remotetest on it. This
+// program adds it to the schemes that are known already, and probes a storage:
+//
+//	go run ./examples/customremote dir:///srv/backups
+//	go run ./examples/customremote -json nfs://nas/export/backups
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/signal"
+
+	"github.com/xenbackup/xenbackup/remote"
+	"github.com/xenbackup/xenbackup/remote/all"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Stdout, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out io.Writer, args []string) error {
+	flags := flag.NewFlagSet("customremote", flag.ContinueOnError)
+	asJSON := flags.Bool("json", false, "print the report as JSON")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	opener := all.Opener()
+	opener.Schemes["dir"] = openDir
+	fsys, err := opener.Open(ctx, flags.Arg(0), nil)
+	if err != nil {
+		return err
+	}
+	defer fsys.Close()
+
+	report, err := remote.Probe(ctx, fsys, nil)
+	if *asJSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		_ = encoder.Encode(report)
+	} else {
+		fmt.Fprint(out, report)
+	}
+	return err
+}
+
+// openDir is the remote.OpenFunc of dir:///path.
+func openDir(_ context.Context, u *url.URL, _ *remote.Options) (remote.Filesystem, error) {
+	root, err := os.OpenRoot(u.Path)
+	if err != nil {
+		return nil, &remote.UnreachableError{Part: remote.PartFolder, Name: u.Path, Err: err}
+	}
+	return dirFS{root}, nil
+}
