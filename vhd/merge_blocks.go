@@ -1,9 +1,13 @@
 package vhd
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // gatherInFile makes an oldest image that is a file complete, and returns its size.
@@ -137,9 +141,14 @@ func (m *merger) growTable(ctx context.Context, entries int) error {
 
 // copyBlocks copies what the newer images hold, from where the last durable
 // record says it got to.
-func (m *merger) copyBlocks(ctx context.Context, p *placement) error {
+func (m *merger) copyBlocks(ctx context.Context, p *placement) (err error) {
 	oldest := m.links[0]
-	c := &blockCopy{m: m, p: p, buf: make([]byte, oldest.bitmapLen+oldest.blockSize), bits: make(bitmap, oldest.bitmapLen)}
+	c := &blockCopy{
+		m: m, p: p, buf: make([]byte, oldest.bitmapLen+oldest.blockSize), bits: make(bitmap, oldest.bitmapLen),
+		full: bytes.Repeat([]byte{0xff}, int(oldest.bitmapLen)), pairs: make([]*filePair, len(m.links)), shared: new(copyBuffers),
+	}
+	c.group.SetLimit(mergeWorkers)
+	defer func() { err = cmp.Or(err, c.group.Wait()) }()
 	total := int64(len(p.blocks)) * oldest.blockSize
 	done, pending, first := int64(0), int64(0), -1
 	for _, block := range p.blocks {
@@ -158,6 +167,9 @@ func (m *merger) copyBlocks(ctx context.Context, p *placement) error {
 		m.state.MergedDataSize = done
 		m.progress(done, total)
 		if pending >= m.checkpoint {
+			if err := c.group.Wait(); err != nil {
+				return err
+			}
 			if err := m.record(ctx, p, first, int(block)+1); err != nil {
 				return err
 			}
@@ -169,6 +181,9 @@ func (m *merger) copyBlocks(ctx context.Context, p *placement) error {
 	}
 	if first < 0 {
 		return nil
+	}
+	if err := c.group.Wait(); err != nil {
+		return err
 	}
 	return m.record(ctx, p, first, len(p.table))
 }
@@ -188,17 +203,33 @@ func (m *merger) record(ctx context.Context, p *placement, from, to int) error {
 	return nil
 }
 
+// mergeWorkers is how many blocks are copied at a time: one is read while another
+// is written.
+const mergeWorkers = 2
+
 // blockCopy holds the buffers of copyBlocks.
 type blockCopy struct {
 	m    *merger
 	p    *placement
 	buf  []byte // bitmap and data, as in the file
 	bits bitmap // the sectors that data holds
+
+	full   []byte      // the bitmap of a block that lacks nothing
+	pairs  []*filePair // per image, from it to the oldest, once it was needed
+	shared *copyBuffers
+	group  errgroup.Group // copies whole blocks
 }
 
 // copy brings one block into the oldest image, of each sector the newest version.
 func (c *blockCopy) copy(ctx context.Context, block int) error {
 	oldest := c.m.links[0]
+	from, err := c.wholeIn(block)
+	if err != nil {
+		return err
+	}
+	if from > 0 {
+		return c.copyWhole(ctx, block, from)
+	}
 	if err := c.gather(block); err != nil {
 		return err
 	}
@@ -236,6 +267,49 @@ func (c *blockCopy) copy(ctx context.Context, block int) error {
 		s += n
 	}
 	return c.m.write(ctx, head, at)
+}
+
+// wholeIn returns the newest image that holds a block if that is a file with all
+// of its sectors, else 0.
+func (c *blockCopy) wholeIn(block int) (int, error) {
+	k := c.m.last()
+	for !c.m.links[k].HasBlock(block) {
+		k--
+	}
+	link := c.m.links[k]
+	if c.m.files[k] == nil || link.Size() < (int64(block)+1)*link.blockSize {
+		return 0, nil
+	}
+	bits, err := link.bitmapOf(block)
+	if err != nil || bits != nil {
+		return 0, err
+	}
+	return k, nil
+}
+
+// copyWhole copies a block that one image holds completely, by the best way
+// that its file and that of the oldest allow.
+func (c *blockCopy) copyWhole(ctx context.Context, block, from int) error {
+	link, oldest := c.m.links[from], c.m.links[0]
+	if c.pairs[from] == nil {
+		c.pairs[from] = newFilePair(c.m.files[0], c.m.files[from], c.shared)
+	}
+	if err := c.m.may(ctx); err != nil {
+		return err
+	}
+	pair, at := c.pairs[from], int64(c.p.table[block])*sectorSize
+	source := int64(link.entry(block))*sectorSize + link.bitmapLen
+	copyBlock := func() error {
+		if _, err := c.m.files[0].WriteAt(c.full, at); err != nil {
+			return err
+		}
+		return pair.copy(ctx, at+oldest.bitmapLen, source, oldest.blockSize)
+	}
+	if !pair.local() {
+		return copyBlock()
+	}
+	c.group.Go(copyBlock)
+	return nil
 }
 
 // gather puts what the newer images hold of a block into buf and bits, oldest

@@ -11,11 +11,11 @@ import (
 	"strconv"
 )
 
-// dirMerge makes an oldest image complete that is kept as a directory. A block
+// blockMover makes an oldest image complete that is kept as a directory. A block
 // is moved by renaming its file: from then on it is in the oldest image alone,
 // where readers of the youngest find it through the state. The table and the
 // footer of the oldest say so at the end.
-type dirMerge struct {
+type blockMover struct {
 	m     *merger
 	into  *dirBlocks
 	maker DirMaker
@@ -33,7 +33,7 @@ type dirMerge struct {
 // gatherInDirectory makes the oldest image complete and returns the size that
 // it had as a file.
 func (m *merger) gatherInDirectory(ctx context.Context) (size int64, err error) {
-	d, err := m.newDirMerge(ctx)
+	d, err := m.newBlockMover(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -60,15 +60,15 @@ func (m *merger) gatherInDirectory(ctx context.Context) (size int64, err error) 
 	return fileSizeOf(entries, count, oldest.bitmapLen+oldest.blockSize), nil
 }
 
-// newDirMerge checks that every block is where the tables say, or where an
+// newBlockMover checks that every block is where the tables say, or where an
 // interrupted merge has put it. It changes nothing.
-func (m *merger) newDirMerge(ctx context.Context) (*dirMerge, error) {
+func (m *merger) newBlockMover(ctx context.Context) (*blockMover, error) {
 	oldest, youngest := m.links[0], m.links[m.last()]
 	maker, ok := m.dir.(DirMaker)
 	if !ok {
 		return nil, fmt.Errorf("%w: no directories can be made beside %s", ErrUnsupported, oldest.label())
 	}
-	d := &dirMerge{
+	d := &blockMover{
 		m: m, into: oldest.source.(*dirBlocks), maker: maker, present: make([]bitmap, len(m.links)),
 		made: make(map[string]bool), block: make([]byte, oldest.bitmapLen+oldest.blockSize), bits: make(bitmap, oldest.bitmapLen),
 	}
@@ -96,7 +96,7 @@ func (m *merger) newDirMerge(ctx context.Context) (*dirMerge, error) {
 }
 
 // addBlock notes a block that some image holds.
-func (d *dirMerge) addBlock(i int) error {
+func (d *blockMover) addBlock(i int) error {
 	k := d.top(i)
 	if k == 0 && !d.m.links[0].HasBlock(i) {
 		return nil
@@ -112,7 +112,7 @@ func (d *dirMerge) addBlock(i int) error {
 }
 
 // top returns the youngest image that holds a block, 0 if no newer one does.
-func (d *dirMerge) top(i int) int {
+func (d *blockMover) top(i int) int {
 	for k := d.m.last(); k > 0; k-- {
 		if d.m.links[k].HasBlock(i) {
 			return k
@@ -122,17 +122,17 @@ func (d *dirMerge) top(i int) int {
 }
 
 // isMoved tells whether the block that the image k should hold was moved before.
-func (d *dirMerge) isMoved(i, k int) bool {
+func (d *blockMover) isMoved(i, k int) bool {
 	return k > 0 && (d.m.result.Resumed || d.m.torn) && d.present[k] != nil && !d.present[k].has(i) && d.present[0].has(i)
 }
 
-func (d *dirMerge) entries() int {
+func (d *blockMover) entries() int {
 	return int(divUp(d.m.links[d.m.last()].Size(), d.m.links[0].blockSize))
 }
 
 // clearTail clears what lies beyond the end of the disk in the last block of the
 // oldest image, which becomes visible when the disk grows.
-func (d *dirMerge) clearTail(ctx context.Context) error {
+func (d *blockMover) clearTail(ctx context.Context) error {
 	oldest, youngest := d.m.links[0], d.m.links[d.m.last()]
 	within, block := oldest.Size()%oldest.blockSize, int(oldest.Size()/oldest.blockSize)
 	if within == 0 || youngest.Size() == oldest.Size() || !oldest.HasBlock(block) || d.top(block) > 0 {
@@ -150,7 +150,7 @@ func (d *dirMerge) clearTail(ctx context.Context) error {
 }
 
 // moveBlocks brings the blocks of the newer images into the oldest.
-func (d *dirMerge) moveBlocks(ctx context.Context) error {
+func (d *blockMover) moveBlocks(ctx context.Context) error {
 	m := d.m
 	size := m.links[0].blockSize
 	total := int64(len(d.blocks)) * size
@@ -186,7 +186,7 @@ func (d *dirMerge) moveBlocks(ctx context.Context) error {
 
 // verifyMoved wants a whole block in the oldest image where the newer one has
 // none any more, as long as nothing says that it was durable.
-func (d *dirMerge) verifyMoved(block, k int) error {
+func (d *blockMover) verifyMoved(block, k int) error {
 	if int64(block) < d.m.state.SyncedBlock {
 		return nil
 	}
@@ -196,7 +196,7 @@ func (d *dirMerge) verifyMoved(block, k int) error {
 
 // move brings one block into the oldest image, from the image k or, where its
 // block has gaps, from several.
-func (d *dirMerge) move(ctx context.Context, block, k int) error {
+func (d *blockMover) move(ctx context.Context, block, k int) error {
 	from, whole, err := d.isWhole(block, k)
 	if err != nil {
 		return err
@@ -226,7 +226,7 @@ func (d *dirMerge) move(ctx context.Context, block, k int) error {
 
 // isWhole tells whether the image k holds all of a block as far as the youngest
 // image reaches, and returns its blocks if it is a directory.
-func (d *dirMerge) isWhole(block, k int) (from *dirBlocks, whole bool, err error) {
+func (d *blockMover) isWhole(block, k int) (from *dirBlocks, whole bool, err error) {
 	link, youngest := d.m.links[k], d.m.links[d.m.last()]
 	from, _ = link.source.(*dirBlocks)
 	end := min((int64(block)+1)*link.blockSize, youngest.Size())
@@ -242,7 +242,7 @@ func (d *dirMerge) isWhole(block, k int) (from *dirBlocks, whole bool, err error
 // combine puts into d.block what the images up to k hold of a block, the newest
 // version of each sector. What none holds is zeros, which are data too if the
 // oldest image has no parent.
-func (d *dirMerge) combine(block, k int) error {
+func (d *blockMover) combine(block, k int) error {
 	oldest := d.m.links[0]
 	head, data := bitmap(d.block[:oldest.bitmapLen]), d.block[oldest.bitmapLen:]
 	clear(d.block)
@@ -262,7 +262,7 @@ func (d *dirMerge) combine(block, k int) error {
 }
 
 // renamed notes what record has to sync.
-func (d *dirMerge) renamed(src, dst string) {
+func (d *blockMover) renamed(src, dst string) {
 	d.got, d.lost = with(d.got, path.Dir(dst)), with(d.lost, path.Dir(src))
 }
 
@@ -276,7 +276,7 @@ func with(names []string, name string) []string {
 }
 
 // record makes durable what was moved.
-func (d *dirMerge) record(ctx context.Context, block int64) error {
+func (d *blockMover) record(ctx context.Context, block int64) error {
 	// The new names first: at no time a block has none that is durable.
 	for _, name := range slices.Concat(d.got, d.lost) {
 		if err := d.m.syncDir(ctx, name); err != nil {
@@ -290,7 +290,7 @@ func (d *dirMerge) record(ctx context.Context, block int64) error {
 
 // takeIdentity writes table, header and footer of the oldest image, which then
 // is the youngest. Each is replaced atomically, and fits to those before it.
-func (d *dirMerge) takeIdentity(ctx context.Context) error {
+func (d *blockMover) takeIdentity(ctx context.Context) error {
 	oldest := d.m.links[0]
 	present, _, err := d.into.listBlocks(ctx, d.entries())
 	if err != nil {
@@ -326,7 +326,7 @@ func (d *dirMerge) takeIdentity(ctx context.Context) error {
 }
 
 // mkdir makes a directory for blocks.
-func (d *dirMerge) mkdir(ctx context.Context, name string) error {
+func (d *blockMover) mkdir(ctx context.Context, name string) error {
 	if d.made[name] {
 		return nil
 	}
@@ -341,7 +341,7 @@ func (d *dirMerge) mkdir(ctx context.Context, name string) error {
 }
 
 // write replaces a file of the oldest image, atomically and durably.
-func (d *dirMerge) write(ctx context.Context, name string, content []byte) error {
+func (d *blockMover) write(ctx context.Context, name string, content []byte) error {
 	data, err := encodeChunk(d.into.filter, content)
 	if err != nil {
 		return err
