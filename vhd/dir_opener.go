@@ -20,34 +20,48 @@ import (
 // If no candidate has the uuid, the first that could be opened is returned, for
 // [OpenChain] to judge.
 func DirOpener(dir Dir) Opener {
+	open := func(ctx context.Context, name string) (*Image, error) { return openIn(ctx, dir, name, Strict) }
 	return func(ctx context.Context, child *Image, ref ParentRef) (*Image, error) {
-		var first *Image
-		var firstErr error
-		for _, name := range candidates(child.Name(), ref.Names) {
-			m, err := openCandidate(ctx, dir, name, ref.UUID)
-			switch {
-			case err == nil && m.UUID() == ref.UUID:
-				if first != nil {
-					err = first.Close()
-				}
-				return m, err
-			case err == nil && first == nil:
-				first = m
-			case err == nil:
-				err = m.Close()
-			}
-			if err != nil && firstErr == nil && !errors.Is(err, fs.ErrNotExist) {
-				firstErr = err
-			}
+		return openParent(ctx, child, ref, dir, open, hasUUID)
+	}
+}
+
+// hasUUID tells whether parent is what child asks for.
+func hasUUID(child, parent *Image) bool { return parent.UUID() == child.Parent().UUID }
+
+func openParent(
+	ctx context.Context, child *Image, ref ParentRef, dir Dir,
+	open func(context.Context, string) (*Image, error), accept func(child, parent *Image) bool,
+) (*Image, error) {
+	var first *Image
+	var firstErr error
+	for _, name := range candidates(child.Name(), ref.Names) {
+		m, err := open(ctx, name)
+		if ref.UUID.IsZero() && errors.Is(err, ErrNotVHD) {
+			m, err = openRawFile(ctx, dir, name)
 		}
 		switch {
-		case first != nil:
-			return first, nil
-		case firstErr != nil:
-			return nil, firstErr
+		case err == nil && accept(child, m):
+			if first != nil {
+				err = first.Close()
+			}
+			return m, err
+		case err == nil && first == nil:
+			first = m
+		case err == nil:
+			err = m.Close()
 		}
-		return nil, fmt.Errorf("%w: %q", ErrParentNotFound, ref.Names)
+		if err != nil && firstErr == nil && !errors.Is(err, fs.ErrNotExist) {
+			firstErr = err
+		}
 	}
+	switch {
+	case first != nil:
+		return first, nil
+	case firstErr != nil:
+		return nil, firstErr
+	}
+	return nil, fmt.Errorf("%w: %q", ErrParentNotFound, ref.Names)
 }
 
 // candidates returns the paths at which the parent of child may be.
@@ -78,11 +92,7 @@ func isAbs(name string) bool {
 	return strings.HasPrefix(name, "/") || (len(name) > 1 && name[1] == ':')
 }
 
-func openCandidate(ctx context.Context, dir Dir, name string, want UUID) (*Image, error) {
-	m, err := OpenDirectory(ctx, dir, name)
-	if err == nil || !want.IsZero() || !errors.Is(err, ErrNotVHD) {
-		return m, err
-	}
+func openRawFile(ctx context.Context, dir Dir, name string) (*Image, error) {
 	f, err := dir.Open(ctx, name)
 	if err != nil {
 		return nil, err
@@ -91,7 +101,7 @@ func openCandidate(ctx context.Context, dir Dir, name string, want UUID) (*Image
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	m = OpenRaw(f, size, &OpenOptions{Name: name})
+	m := OpenRaw(f, size, &OpenOptions{Name: name})
 	m.closer = f
 	return m, nil
 }

@@ -136,11 +136,13 @@ func TestHostileDirectoriesAreRefusedInBoundedMemory(t *testing.T) {
 			"table that is a bomb":   {func(f map[string][]byte) { f["d.vhd/bat"] = bomb }, vhd.ErrTrailingData},
 			"table too short":        {func(f map[string][]byte) { f["d.vhd/bat"] = compress(t, filter, nil) }, vhd.ErrTruncated},
 			"block missing":          {func(f map[string][]byte) { delete(f, "d.vhd/blocks/0/1") }, vhd.ErrIncomplete},
-			"block cut":              {func(f map[string][]byte) { f["d.vhd/blocks/0/1"] = compress(t, filter, bytes.Repeat([]byte{0xff}, 4000)) }, vhd.ErrTruncated},
-			"block of zeros":         {func(f map[string][]byte) { f["d.vhd/blocks/0/1"] = compress(t, filter, make([]byte, 4608)) }, vhd.ErrIncomplete},
-			"block empty":            {func(f map[string][]byte) { f["d.vhd/blocks/0/1"] = nil }, vhd.ErrTruncated},
-			"unknown filter":         {func(f map[string][]byte) { f["d.vhd/chunk-filters.json"] = []byte(`["rot13"]`) }, vhd.ErrUnsupported},
-			"filters torn":           {func(f map[string][]byte) { f["d.vhd/chunk-filters.json"] = []byte(`["gz`) }, vhd.ErrFilter},
+			"block cut": {func(f map[string][]byte) {
+				f["d.vhd/blocks/0/1"] = compress(t, filter, bytes.Repeat([]byte{0xff}, 4000))
+			}, vhd.ErrTruncated},
+			"block of zeros": {func(f map[string][]byte) { f["d.vhd/blocks/0/1"] = compress(t, filter, make([]byte, 4608)) }, vhd.ErrIncomplete},
+			"block empty":    {func(f map[string][]byte) { f["d.vhd/blocks/0/1"] = nil }, vhd.ErrTruncated},
+			"unknown filter": {func(f map[string][]byte) { f["d.vhd/chunk-filters.json"] = []byte(`["rot13"]`) }, vhd.ErrUnsupported},
+			"filters torn":   {func(f map[string][]byte) { f["d.vhd/chunk-filters.json"] = []byte(`["gz`) }, vhd.ErrFilter},
 			"4 G entries": {func(f map[string][]byte) {
 				h := small().header(4)
 				be.PutUint32(h[28:], 1<<32-1)

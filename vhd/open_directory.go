@@ -29,6 +29,11 @@ const (
 //
 // ctx bounds the life of the image, which must be closed.
 func OpenDirectory(ctx context.Context, dir Dir, name string) (*Image, error) {
+	return openIn(ctx, dir, name, Strict)
+}
+
+// openIn is OpenDirectory with a mode for what turns out to be a file.
+func openIn(ctx context.Context, dir Dir, name string, mode Mode) (*Image, error) {
 	root, err := resolveAlias(ctx, dir, name)
 	if err != nil {
 		return nil, err
@@ -38,7 +43,7 @@ func OpenDirectory(ctx context.Context, dir Dir, name string) (*Image, error) {
 	m := &Image{name: name, source: d}
 	raw, err := d.readFooter()
 	if err != nil {
-		file, fileErr := openDirFile(ctx, dir, name, root)
+		file, fileErr := openDirFile(ctx, dir, name, root, mode)
 		if _, ok := errors.AsType[*FormatError](fileErr); fileErr == nil || (ok && !isIO(fileErr)) {
 			return file, fileErr
 		}
@@ -91,7 +96,7 @@ func resolveAlias(ctx context.Context, dir Dir, name string) (string, error) {
 }
 
 // openDirFile opens the file at an alias' target, or at its own name.
-func openDirFile(ctx context.Context, dir Dir, name, target string) (*Image, error) {
+func openDirFile(ctx context.Context, dir Dir, name, target string, mode Mode) (*Image, error) {
 	f, err := dir.Open(ctx, target)
 	if err != nil {
 		return nil, err
@@ -100,7 +105,7 @@ func openDirFile(ctx context.Context, dir Dir, name, target string) (*Image, err
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	m, err := Open(f, size, &OpenOptions{Name: name})
+	m, err := Open(f, size, &OpenOptions{Name: name, Mode: mode})
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}

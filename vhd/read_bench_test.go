@@ -180,7 +180,7 @@ func TestStateOfAChainIsSmall(t *testing.T) {
 		require.NoError(t, err)
 		images = append(images, image)
 	}
-	perBlock := float64(heap()-before) / links / blocks
+	perBlock := float64(int64(heap())-int64(before)) / links / blocks
 	require.Less(t, perBlock, 0.15, "bytes per block of the disk and image")
 	runtime.KeepAlive(images)
 }
