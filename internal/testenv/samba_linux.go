@@ -147,11 +147,12 @@ func (s *Samba) SetPassword(password string) {
 	}
 }
 
-// Client runs smbclient's commands, such as "put file", on a share.
-func (s *Samba) Client(share, commands string) (string, error) {
+// Client runs smbclient's commands, such as "put file", on a share, with more of
+// its arguments.
+func (s *Samba) Client(share, commands string, more ...string) (string, error) {
 	s.tb.Helper()
-	cmd := exec.CommandContext(s.tb.Context(), Require(s.tb, "smbclient"),
-		"//127.0.0.1/"+share, "-p", strconv.Itoa(s.Port), "-U", s.User, "-s", s.conf(), "-c", commands)
+	args := append([]string{"//127.0.0.1/" + share, "-p", strconv.Itoa(s.Port), "-U", s.User, "-s", s.conf(), "-c", commands}, more...)
+	cmd := exec.CommandContext(s.tb.Context(), Require(s.tb, "smbclient"), args...)
 	cmd.Env = append(os.Environ(), "PASSWD="+s.Password)
 	out, err := cmd.CombinedOutput()
 	return string(out), err

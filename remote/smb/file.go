@@ -290,15 +290,7 @@ func perform[T any](f *File, ask func(context.Context, *session, request[T]) (T,
 	}
 }
 
-// do is perform for a short request without a result.
-func (f *File) do(run func(*libFile) error) error {
-	_, err := perform(f, call[struct{}], func(lib *libFile) request[struct{}] {
-		return request[struct{}]{cost: 1, run: func() (struct{}, error) { return struct{}{}, run(lib) }}
-	})
-	return err
-}
-
-// begins notes a write that may reach the server.
+// begins notes a write that is about to be sent.
 func (f *File) begins() {
 	f.mu.Lock()
 	f.writes++
@@ -324,8 +316,11 @@ func (f *File) Truncate(size int64) error {
 	if err := f.writable("truncate"); err != nil {
 		return err
 	}
-	f.begins()
-	return remote.PathError("truncate", f.name, f.do(func(lib *libFile) error { return lib.Truncate(size) }))
+	_, err := perform(f, call[struct{}], func(lib *libFile) request[struct{}] {
+		f.begins()
+		return request[struct{}]{cost: 1, run: func() (struct{}, error) { return struct{}{}, lib.Truncate(size) }}
+	})
+	return remote.PathError("truncate", f.name, err)
 }
 
 func (f *File) writable(op string) error {
@@ -341,7 +336,10 @@ func (f *File) Sync() error {
 	f.mu.Lock()
 	writes := f.writes
 	f.mu.Unlock()
-	if err := f.do((*libFile).Sync); err != nil {
+	_, err := perform(f, call[struct{}], func(lib *libFile) request[struct{}] {
+		return request[struct{}]{cost: 1, run: func() (struct{}, error) { return struct{}{}, lib.Sync() }}
+	})
+	if err != nil {
 		return remote.PathError("sync", f.name, err)
 	}
 	f.mu.Lock()

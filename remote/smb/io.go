@@ -48,7 +48,6 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	if err := f.writable("write"); err != nil {
 		return 0, err
 	}
-	f.begins()
 	return f.inPieces("write", p, off, f.write)
 }
 
@@ -133,6 +132,7 @@ func (f *File) read(p []byte, off int64) (int, error) {
 
 func (f *File) write(p []byte, off int64) (int, error) {
 	return perform(f, call[int], func(lib *libFile) request[int] {
+		f.begins()
 		b := newBuffer(len(p))
 		copy(b.data, p)
 		return request[int]{

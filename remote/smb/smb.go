@@ -167,8 +167,8 @@ func (d *dialer) connect(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := newWire(conn, d.encryptedOnly)
 	life, end := context.WithCancelCause(context.Background())
+	w := newWire(conn, d.encryptedOnly, end)
 	lib, err := d.login(ctx, life, w)
 	if err != nil {
 		end(err)
@@ -183,7 +183,13 @@ func (d *dialer) connect(ctx context.Context) (*session, error) {
 func (d *dialer) login(ctx, life context.Context, w *wire) (library, error) {
 	defer context.AfterFunc(ctx, w.abort)()
 	return guarded(func() (library, error) {
-		return login(ctx, life, w, d.credentials, d.host, d.share)
+		lib, err := login(ctx, life, w, d.credentials, d.host, d.share)
+		if err == nil && d.encryptedOnly {
+			if _, err = lib.stat(""); errors.Is(broken(err), errClear) {
+				err = &loginFailure{remote.PartShare, remote.MarkError(errClear, fs.ErrPermission)}
+			}
+		}
+		return lib, err
 	})
 }
 

@@ -2,9 +2,11 @@ package smb
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync/atomic"
 	"time"
@@ -26,8 +28,8 @@ const (
 	statusPending        = 0x103 // not the answer yet
 	flagSigned           = 8
 	noMessage            = 1<<64 - 1 // the id of what is no answer: a broken lock, say
-	contextEncryption    = 2 // negotiate context
-	guestOrNull          = 3 // session flags
+	contextEncryption    = 2         // negotiate context
+	guestOrNull          = 3         // session flags
 )
 
 // wire is the connection below the client library. It knows when something last
@@ -38,8 +40,9 @@ const (
 // The library reads from one goroutine and writes from one other.
 type wire struct {
 	net.Conn
-	in   *bufio.Reader
-	left int // of the message whose length was checked
+	in     *bufio.Reader
+	left   int                     // of the message whose length was checked
+	broken context.CancelCauseFunc // told at once why nothing more can be read
 
 	encryptedOnly bool // refuse to send anything but the login in the clear
 	prefix        []byte
@@ -54,12 +57,13 @@ type wire struct {
 }
 
 var (
-	errGuest = errors.New("the server lets this user in as a guest only, which protects nothing")
-	errClear = errors.New("the server does not encrypt this share, as encrypt=require asks for")
+	errHungUp = errors.New("the server has closed the connection")
+	errGuest  = errors.New("the server lets this user in as a guest only, which protects nothing")
+	errClear  = errors.New("the server does not encrypt this share, as encrypt=require asks for")
 )
 
-func newWire(conn net.Conn, encryptedOnly bool) *wire {
-	w := &wire{Conn: conn, encryptedOnly: encryptedOnly, start: time.Now()}
+func newWire(conn net.Conn, encryptedOnly bool, broken context.CancelCauseFunc) *wire {
+	w := &wire{Conn: conn, encryptedOnly: encryptedOnly, broken: broken, start: time.Now()}
 	w.in = bufio.NewReaderSize(arrivals{w}, 64<<10)
 	return w
 }
@@ -79,6 +83,17 @@ func (a arrivals) Read(p []byte) (int, error) {
 func (w *wire) lastArrival() time.Time { return w.start.Add(time.Duration(w.arrived.Load())) }
 
 func (w *wire) Read(p []byte) (int, error) {
+	n, err := w.read(p)
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			err = errHungUp
+		}
+		w.broken(err)
+	}
+	return n, err
+}
+
+func (w *wire) read(p []byte) (int, error) {
 	if w.left == 0 {
 		size, err := w.admit()
 		if err != nil {

@@ -1,0 +1,94 @@
+package smb
+
+import (
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// relay passes connections on to a server, each byte after half of a round trip.
+type relay struct {
+	net.Listener
+	trip time.Duration
+
+	mu    sync.Mutex
+	conns []net.Conn
+	all   sync.WaitGroup
+}
+
+func startRelay(t testing.TB, server string, trip time.Duration) *relay {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	r := &relay{Listener: l, trip: trip}
+	r.all.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			r.mu.Lock()
+			r.conns = append(r.conns, in, out)
+			r.mu.Unlock()
+			r.all.Go(func() { r.pass(in, out) })
+			r.all.Go(func() { r.pass(out, in) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		r.cut()
+		r.all.Wait()
+	})
+	return r
+}
+
+// cut breaks every connection there is.
+func (r *relay) cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.conns {
+		_ = c.Close()
+	}
+	r.conns = nil
+}
+
+func (r *relay) port() int { return r.Addr().(*net.TCPAddr).Port }
+
+func (r *relay) pass(from, to net.Conn) {
+	type parcel struct {
+		data []byte
+		due  time.Time
+	}
+	queue := make(chan parcel, 4096)
+	r.all.Go(func() {
+		defer to.Close()
+		for p := range queue {
+			if wait := time.Until(p.due); wait > 0 {
+				<-time.After(wait)
+			}
+			if _, err := to.Write(p.data); err != nil {
+				_, _ = io.Copy(io.Discard, from)
+			}
+		}
+	})
+	defer close(queue)
+	for {
+		buf := make([]byte, 256<<10)
+		n, err := from.Read(buf)
+		if n > 0 {
+			queue <- parcel{buf[:n], time.Now().Add(r.trip / 2)}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
