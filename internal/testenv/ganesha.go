@@ -31,10 +31,14 @@ type Ganesha struct {
 // changed behind the server's back.
 func (g *Ganesha) Dir() string { return filepath.Join(g.dir, "data") }
 
-// URL is that of an export, as package remote/nfs and the programs of libnfs take
-// it, except for the names of the options.
+// URL is that of an export for package remote/nfs.
 func (g *Ganesha) URL(export string) string {
 	return fmt.Sprintf("nfs://127.0.0.1:%d%s?mountport=%d", g.Port, export, g.MountPort)
+}
+
+// LibnfsURL is that of a path for the programs of libnfs, as root.
+func (g *Ganesha) LibnfsURL(path string) string {
+	return fmt.Sprintf("nfs://127.0.0.1%s?nfsport=%d&mountport=%d&uid=0&gid=0&version=3", path, g.Port, g.MountPort)
 }
 
 const ganeshaExport = `EXPORT { Export_Id = %d; Path = %q; Pseudo = %q; Access_Type = %s; Squash = %s; PrivilegedPort = %t;

@@ -146,6 +146,16 @@ func (g *Ganesha) Kill() {
 	<-g.process.gone
 }
 
+// Running reports whether the server has not ended.
+func (g *Ganesha) Running() bool {
+	select {
+	case <-g.process.gone:
+		return false
+	default:
+		return true
+	}
+}
+
 // Freeze stops the server from doing anything; its connections stay.
 func (g *Ganesha) Freeze(tb testing.TB) {
 	tb.Helper()

@@ -17,33 +17,43 @@ import (
 	gonfs "github.com/willscott/go-nfs"
 )
 
-// GoNFS serves a directory by NFSv3 with github.com/willscott/go-nfs, in this
-// process and on one loopback port for both NFS and MOUNT, which it returns. Any
-// export path is that directory. It ends with the test.
-//
-// It has no exclusive creation, no unstable writes and an odd idea of some
-// errors, all of which a client must cope with.
-func GoNFS(tb testing.TB, dir string) (port int) {
+// GoNFS is [ServeNFS] that ends with the test. It returns the port.
+func GoNFS(tb testing.TB, dir string) int {
 	tb.Helper()
-	root, err := os.OpenRoot(dir)
+	port, stop, err := ServeNFS(dir)
 	if err != nil {
 		tb.Fatalf("serve %s by NFS: %v", dir, err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	tb.Cleanup(stop)
+	return port
+}
+
+// ServeNFS serves a directory by NFSv3 with github.com/willscott/go-nfs, in this
+// process and on one loopback port for both NFS and MOUNT. Any export path is that
+// directory.
+//
+// It has no exclusive creation, no unstable writes and an odd idea of some
+// errors, all of which a client must cope with.
+func ServeNFS(dir string) (port int, stop func(), err error) {
+	root, err := os.OpenRoot(dir)
 	if err != nil {
-		tb.Fatalf("serve %s by NFS: %v", dir, err)
+		return 0, nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // does not block
+	if err != nil {
+		return 0, nil, errors.Join(err, root.Close())
 	}
 	quietGoNFS()
 	var served sync.WaitGroup
 	served.Go(func() {
 		_ = gonfs.Serve(listener, &goNFSHandler{fs: &billyDir{root: root}, paths: map[uint64][]string{}, ids: map[string]uint64{}})
 	})
-	tb.Cleanup(func() {
+	stop = func() {
 		_ = listener.Close()
 		served.Wait()
-		_ = root.Close()
-	})
-	return listener.Addr().(*net.TCPAddr).Port
+		_ = root.Close() // nothing was written through it
+	}
+	return listener.Addr().(*net.TCPAddr).Port, stop, nil
 }
 
 // quietGoNFS keeps the server from printing each error it answers with.

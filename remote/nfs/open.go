@@ -84,7 +84,12 @@ func (m *mounter) refused(host, dir string, err error) error {
 // limits.
 func (f *FS) enter(ctx context.Context, export, rest string, create bool) (err error) {
 	if f.limits, err = f.client.limits(ctx, f.root); err != nil {
-		return &remote.UnreachableError{Part: remote.PartShare, Name: export, Err: remote.PathError("mount", export, cause(err))}
+		weak := f.client.weak && isStatus(err, statusPerm, statusAcces)
+		err = remote.PathError("mount", export, cause(err))
+		if weak {
+			err = fmt.Errorf("%w; perhaps because %s", err, hint)
+		}
+		return &remote.UnreachableError{Part: remote.PartShare, Name: export, Err: err}
 	}
 	if rest == "" {
 		return nil

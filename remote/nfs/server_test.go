@@ -65,8 +65,13 @@ func TestAnExportSaysWhoMayDoWhat(t *testing.T) {
 	require.NoError(t, remote.WriteFile(t.Context(), theirs, "theirs", nil))
 	info, err := os.Stat(filepath.Join(g.Dir(), "theirs"))
 	require.NoError(t, err)
-	require.Equal(t, uint32(1234), info.Sys().(*syscall.Stat_t).Uid)
 	require.Equal(t, os.FileMode(0o644), info.Mode())
+	other := *opts
+	other.Credential = &nfs.Credential{UID: 4321, GID: 4321}
+	file, err := open(t, testenv.ExportData, &other).OpenFile(t.Context(), "theirs", os.O_RDWR)
+	require.NoError(t, err)
+	_, err = file.WriteAt([]byte("x"), 0)
+	require.ErrorIs(t, err, fs.ErrPermission)
 }
 
 func TestASecureExportIsUsedFromAPrivilegedPortOrExplained(t *testing.T) {

@@ -1,0 +1,149 @@
+//go:build unix
+
+package nfs_test
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xenbackup/xenbackup/internal/testenv"
+	"github.com/xenbackup/xenbackup/remote"
+	"github.com/xenbackup/xenbackup/remote/nfs"
+)
+
+const benchSize = 256 << 20
+
+// cpu is what this process, or its children, have used of the processor.
+func cpu(b *testing.B, who int) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	require.NoError(b, syscall.Getrusage(who, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// measure reports MB/s and processor seconds per GiB of moving benchSize bytes.
+func measure(b *testing.B, who int, move func()) {
+	b.Helper()
+	b.SetBytes(benchSize)
+	before := cpu(b, who)
+	for b.Loop() {
+		move()
+	}
+	used := cpu(b, who) - before
+	b.ReportMetric(used.Seconds()/float64(b.N)*float64(1<<30)/benchSize, "cpu-s/GiB")
+}
+
+// BenchmarkBesideLibnfs moves a file of 256 MiB in both directions, with this
+// package and with the programs of libnfs, on the same server.
+func BenchmarkBesideLibnfs(b *testing.B) {
+	g, opts := ganesha(b)
+	copier, cat := testenv.Require(b, "nfs-cp"), testenv.Require(b, "nfs-cat")
+	fsys := open(b, testenv.ExportData, opts)
+	source := filepath.Join(b.TempDir(), "source")
+	content := make([]byte, benchSize)
+	rand.NewChaCha8([32]byte{}).Read(content) //nolint:errcheck // never fails
+	require.NoError(b, os.WriteFile(source, content, 0o600))
+	url := func(name string) string { return g.LibnfsURL(testenv.ExportData + "/" + name) }
+	run := func(name string, args ...string) {
+		out, err := exec.CommandContext(b.Context(), name, args...).CombinedOutput()
+		require.NoError(b, err, "%s", out)
+	}
+	b.Run("write/xenbackup", func(b *testing.B) {
+		b.ReportAllocs()
+		measure(b, syscall.RUSAGE_SELF, func() { writeFile(b, fsys, "ours", content) })
+	})
+	b.Run("write/nfs-cp", func(b *testing.B) {
+		measure(b, syscall.RUSAGE_CHILDREN, func() {
+			_ = fsys.Remove(b.Context(), "theirs")
+			run(copier, source, url("theirs"))
+		})
+	})
+	writeFile(b, fsys, "ours", content)
+	b.Run("read/xenbackup", func(b *testing.B) {
+		b.ReportAllocs()
+		measure(b, syscall.RUSAGE_SELF, func() { readFile(b, fsys, "ours") })
+	})
+	b.Run("read/nfs-cat", func(b *testing.B) {
+		measure(b, syscall.RUSAGE_CHILDREN, func() { run("sh", "-c", cat+` "$0" >/dev/null`, url("ours")) })
+	})
+	b.Run("read/nfs-cp", func(b *testing.B) {
+		measure(b, syscall.RUSAGE_CHILDREN, func() { run(copier, url("ours"), "/dev/null") })
+	})
+}
+
+// writeFile writes a file as a backup does that keeps the pipeline full, and
+// syncs it.
+func writeFile(b *testing.B, fsys *nfs.FS, name string, content []byte) {
+	b.Helper()
+	err := fsys.Remove(b.Context(), name)
+	require.True(b, err == nil || errors.Is(err, os.ErrNotExist), err)
+	f, err := fsys.OpenFile(b.Context(), name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	require.NoError(b, err)
+	const piece = 8 << 20
+	for off := 0; off < len(content); off += piece {
+		_, err := f.WriteAt(content[off:off+piece], int64(off))
+		require.NoError(b, err)
+	}
+	require.NoError(b, f.Sync())
+	require.NoError(b, f.Close())
+}
+
+func readFile(b *testing.B, fsys *nfs.FS, name string) {
+	b.Helper()
+	f, err := fsys.OpenFile(b.Context(), name, os.O_RDONLY)
+	require.NoError(b, err)
+	buf := make([]byte, 8<<20)
+	total := 0
+	for off := int64(0); ; off += int64(len(buf)) {
+		n, err := f.ReadAt(buf, off)
+		total += n
+		if errors.Is(err, io.EOF) || n == 0 {
+			break
+		}
+		require.NoError(b, err)
+	}
+	require.Equal(b, benchSize, total)
+	require.NoError(b, f.Close())
+}
+
+// BenchmarkRandomRead reads 4 KiB at random places over a network that takes 2 ms.
+func BenchmarkRandomRead(b *testing.B) {
+	g, opts := ganesha(b)
+	opts.Port = newRelay(b, g.Port, 2*time.Millisecond).port
+	fsys := open(b, testenv.ExportData, opts)
+	require.NoError(b, remote.WriteFile(b.Context(), fsys, "f", make([]byte, 16<<20)))
+	f, err := fsys.OpenFile(b.Context(), "f", os.O_RDONLY)
+	require.NoError(b, err)
+	defer f.Close()
+	for name, depth := range map[string]int{"depth1": 1, "depth16": 16} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			var next atomic.Int64
+			var wg sync.WaitGroup
+			for range depth {
+				wg.Go(func() {
+					buf := make([]byte, 4096)
+					for next.Add(1) <= int64(b.N) {
+						if _, err := f.ReadAt(buf, rand.Int64N(16<<20-4096)); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "reads/s")
+		})
+	}
+}
