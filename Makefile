@@ -4,13 +4,15 @@
 #   make lint      linters and formatters alone
 #   make bench     throughput and memory of whole flows, beside other tools in the same run
 #   make fuzz      every fuzz target for FUZZTIME each
-#   make torture   kill -9 loops, KILLS rounds each, and power cuts on real file systems, CUTS each (as root)
+#   make torture   kill -9 loops, KILLS rounds each, and power cuts on real file systems, CUTS each (as root);
+#                  servers that crash, freeze and vanish while files are written, ROUNDS each (as root)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 GO ?= go
 KILLS ?= 1000
 CUTS ?= 200
+ROUNDS ?= 200
 FUZZTIME ?= 60s
 FUZZSMOKE ?= 5s
 LINT_VERSION := v2.15.0
@@ -79,6 +81,7 @@ fuzz:
 torture:
 	XENBACKUP_PEERS=require XENBACKUP_KILLS=$(KILLS) $(GO) test -timeout 0 -count=1 -v -run '^TestKill' ./internal/torture/...
 	XENBACKUP_PEERS=require XENBACKUP_CUTS=$(CUTS) $(GO) test -timeout 0 -count=1 -v -run '^TestPowerCut' ./remote/local
+	XENBACKUP_PEERS=require XENBACKUP_ROUNDS=$(ROUNDS) $(GO) test -timeout 0 -count=1 -v -run '^TestTorture' ./remote/nfs
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
