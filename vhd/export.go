@@ -24,6 +24,10 @@ type Export struct {
 	zeroLeft int64  // bytes of zeros behind it
 	footer   bool   // was given out, or is pending
 	err      error  // sticky
+
+	// Of WriteTo to a socket only.
+	mapping *mapping
+	senders []*fileSender // parallel to mapping.files
 }
 
 // NewExport returns a reader of the complete image that l describes, with the
