@@ -112,16 +112,10 @@ func (p *Pool) dump() []byte {
 
 // dumpValue writes a value as text: collections as lists of quoted words.
 func dumpValue(value any) string {
-	quote := func(words []string) string {
-		for i, word := range words {
-			words[i] = "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(word) + "'"
-		}
-		return strings.Join(words, " ")
-	}
 	pairs := func(m map[string]string) string {
 		var list []string
 		for _, key := range slices.Sorted(maps.Keys(m)) {
-			list = append(list, "("+quote([]string{key, m[key]})+")")
+			list = append(list, "("+quoted([]string{key, m[key]})+")")
 		}
 		return "(" + strings.Join(list, " ") + ")"
 	}
@@ -129,9 +123,9 @@ func dumpValue(value any) string {
 	case string:
 		return v
 	case []string:
-		return "(" + quote(slices.Clone(v)) + ")"
+		return "(" + quoted(v) + ")"
 	case []int64:
-		return "(" + quote(texts(v)) + ")"
+		return "(" + quoted(texts(v)) + ")"
 	case map[string]string:
 		return pairs(v)
 	case map[string]int64:
@@ -141,6 +135,15 @@ func dumpValue(value any) string {
 	default:
 		return fmt.Sprint(v)
 	}
+}
+
+// quoted writes a list of words that words can read.
+func quoted(list []string) string {
+	out := make([]string, 0, len(list))
+	for _, word := range list {
+		out = append(out, "'"+strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(word)+"'")
+	}
+	return strings.Join(out, " ")
 }
 
 func texts[T any](list []T) []string {

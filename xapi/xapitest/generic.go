@@ -63,6 +63,14 @@ func (p *Pool) genericClass(c *class, message string) *method {
 		return syncOnly("", func(context.Context, *call) (any, error) {
 			return p.recordsWhere(c.name, func(record) bool { return true }), nil
 		})
+	case message == "get_all_where":
+		return syncOnly("expr:string", func(_ context.Context, call *call) (any, error) {
+			match, err := parseWhere(call.str(0))
+			if err != nil {
+				return nil, err
+			}
+			return p.refsWhere(c.name, match), nil
+		})
 	case message == "get_all_records_where":
 		return syncOnly("expr:string", func(_ context.Context, call *call) (any, error) {
 			match, err := parseWhere(call.str(0))
@@ -119,8 +127,8 @@ func (p *Pool) setter(c *class, f *field) *method {
 	if !f.writable {
 		return nil
 	}
-	m := both("self:ref", func(_ context.Context, call *call) (any, error) {
-		return nil, p.db.set(c.name, call.str(0), record{f.name: call.arg(1)})
+	m := syncOnly("self:ref", func(_ context.Context, call *call) (any, error) {
+		return nil, p.edit(c, call.str(0), func(record) (record, error) { return record{f.name: call.arg(1)}, nil })
 	})
 	m.params = append(m.params, param{name: "value", kind: f.kind})
 	m.required++
@@ -146,7 +154,7 @@ func (p *Pool) adder(c *class, f *field) *method {
 	if !f.writable || f.kind != kindMap {
 		return nil
 	}
-	return both("self:ref key:string value:string", func(_ context.Context, call *call) (any, error) {
+	return syncOnly("self:ref key:string value:string", func(_ context.Context, call *call) (any, error) {
 		ref, key, value := call.str(0), call.str(1), call.str(2)
 		return nil, p.edit(c, ref, func(rec record) (record, error) {
 			if _, dup := rec.dict(f.name)[key]; dup {
@@ -162,7 +170,7 @@ func (p *Pool) remover(c *class, f *field) *method {
 	if !f.writable || f.kind != kindMap {
 		return nil
 	}
-	return both("self:ref key:string", func(_ context.Context, call *call) (any, error) {
+	return syncOnly("self:ref key:string", func(_ context.Context, call *call) (any, error) {
 		return nil, p.edit(c, call.str(0), func(rec record) (record, error) {
 			return record{f.name: drop(rec.dict(f.name), call.str(1))}, nil
 		})
@@ -176,7 +184,7 @@ func (p *Pool) setEditor(c *class, f *field, edit func([]string, string) []strin
 	if !f.writable || f.kind != kindSet {
 		return nil
 	}
-	return both("self:ref value:string", func(_ context.Context, call *call) (any, error) {
+	return syncOnly("self:ref value:string", func(_ context.Context, call *call) (any, error) {
 		return nil, p.edit(c, call.str(0), func(rec record) (record, error) {
 			return record{f.name: edit(rec.set(f.name), call.str(1))}, nil
 		})

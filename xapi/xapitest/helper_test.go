@@ -75,7 +75,7 @@ func cutTalk(t *testing.T, p *xapitest.Pool, request string) (answer string, err
 	defer func() { _ = conn.Close() }()
 	_, _ = io.WriteString(conn, request)
 	if tcp, ok := conn.(*net.TCPConn); ok {
-		require.NoError(t, tcp.CloseWrite())
+		_ = tcp.CloseWrite() // the pool may have been faster
 	}
 	all, err := io.ReadAll(conn)
 	return string(all), err

@@ -10,13 +10,19 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
+	"time"
 )
 
 // Limits of the HTTP server of a real host.
 const (
 	maxHeader  = 1 << 10   // request line and header lines, over TCP
 	maxRPCBody = 300 << 10 // body of a call
+	maxConns   = 800       // at a time; more wait to be accepted
+
+	headerPause = 10 * time.Second // between two parts of the first header block of a connection
+	headerTime  = time.Minute      // for the whole of it
 )
 
 var errHeaderTooLarge = errors.New("xapitest: header block too large")
@@ -36,15 +42,26 @@ type server struct {
 // start accepts connections until close.
 func (s *server) start(ctx context.Context) {
 	s.conns = make(map[net.Conn]struct{})
+	slots := make(chan struct{}, maxConns)
 	s.work.Go(func() {
 		for {
+			select {
+			case slots <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
 			conn, err := s.listener.Accept()
 			if err != nil {
 				return
 			}
-			if s.add(conn) {
-				s.work.Go(func() { s.serve(ctx, conn) })
+			if !s.add(conn) {
+				<-slots
+				continue
 			}
+			s.work.Go(func() {
+				s.serve(ctx, conn)
+				<-slots
+			})
 		}
 	})
 }
@@ -90,14 +107,16 @@ func (s *server) serve(ctx context.Context, conn net.Conn) {
 		s.mu.Unlock()
 	}()
 	reader := bufio.NewReaderSize(conn, 64<<10)
+	end := time.Now().Add(headerTime)
+	wait := func() { _ = conn.SetReadDeadline(earlier(time.Now().Add(headerPause), end)) }
 	for {
-		req, err := readHeader(reader)
+		req, err := readHeader(reader, wait)
 		if err != nil {
-			if errors.Is(err, errHeaderTooLarge) {
-				(&exchange{conn: conn}).html(http.StatusRequestHeaderFieldsTooLarge)
-			}
+			refuse(conn, err)
 			return
 		}
+		_ = conn.SetReadDeadline(time.Time{})
+		wait = func() {} // of the first request alone
 		x := &exchange{conn: conn, body: reader, req: req, keep: req.ProtoAtLeast(1, 1) && !req.Close}
 		s.handle(ctx, x)
 		if !x.keep {
@@ -106,10 +125,29 @@ func (s *server) serve(ctx context.Context, conn net.Conn) {
 	}
 }
 
-// readHeader reads the header block of the next request, not its body.
-func readHeader(r *bufio.Reader) (*http.Request, error) {
+// refuse answers who sends no header that can be read, or not in time.
+func refuse(conn net.Conn, err error) {
+	switch {
+	case errors.Is(err, errHeaderTooLarge):
+		(&exchange{conn: conn}).html(http.StatusRequestHeaderFieldsTooLarge)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		(&exchange{conn: conn}).html(http.StatusRequestTimeout)
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// readHeader reads the header block of the next request, not its body. It calls
+// wait before each line.
+func readHeader(r *bufio.Reader, wait func()) (*http.Request, error) {
 	var block bytes.Buffer
 	for {
+		wait()
 		line, err := r.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
 			return nil, errHeaderTooLarge

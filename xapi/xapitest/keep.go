@@ -180,7 +180,8 @@ func (p *Pool) state() (*kept, error) {
 				continue
 			}
 			for _, row := range tx.inOrder(class) {
-				k.Objects[class] = append(k.Objects[class], keptRow{row.ref, row.record})
+				rec, _ := withoutNonFinite(row.record, func(x float64) any { return floatName(x) }).(record)
+				k.Objects[class] = append(k.Objects[class], keptRow{row.ref, rec})
 			}
 		}
 		return nil

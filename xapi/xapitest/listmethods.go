@@ -25,7 +25,7 @@ func (p *Pool) methodNames(own map[string]*method) []string {
 		}
 	}
 	for _, c := range schema() {
-		for _, message := range []string{"get_record", "get_by_uuid", "get_by_name_label", "get_all", "get_all_records", "get_all_records_where"} {
+		for _, message := range []string{"get_record", "get_by_uuid", "get_by_name_label", "get_all", "get_all_where", "get_all_records", "get_all_records_where"} {
 			add(c.name+"."+message, p.generic(c.name+"."+message))
 		}
 		for _, f := range c.fields {

@@ -2,6 +2,9 @@ package xapitest
 
 import (
 	"context"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
 	"maps"
@@ -204,8 +207,33 @@ func (p *Pool) postCall(
 	case in.fault != nil:
 		p.breakAnswer(ctx, x, in.fault, func() { x.respond(http.StatusOK, contentType, answer, crossOrigin()...) })
 	default:
-		x.respond(http.StatusOK, contentType, answer, crossOrigin()...)
+		x.respond(http.StatusOK, contentType, answer, append(crossOrigin(), p.thumbprint(x)...)...)
 	}
+}
+
+// thumbprint is a header with that of the master's certificate, by which a client
+// that a slave refers there may know it, when the client has asked for it.
+func (p *Pool) thumbprint(x *exchange) []string {
+	master := p.doors[p.masterIndex()].certificate
+	if x.host == p.masterRef() || master == nil {
+		return nil
+	}
+	var sum []byte
+	switch x.req.Header.Get("X-Xenapi-Request-Host-Certificate-Thumbprint") {
+	case "sha-256:master":
+		s := sha256.Sum256(master.Raw)
+		sum = s[:]
+	case "sha-1:master":
+		s := sha1.Sum(master.Raw)
+		sum = s[:]
+	default:
+		return nil
+	}
+	digits := make([]string, 0, len(sum))
+	for _, b := range sum {
+		digits = append(digits, hex.EncodeToString([]byte{b}))
+	}
+	return []string{"X-Xenapi-Response-Host-Certificate-Thumbprint: " + strings.Join(digits, ":")}
 }
 
 // breakAnswer lets as much of an answer out as the fault says.

@@ -38,7 +38,7 @@ func (p *Pool) serveJSON(ctx context.Context, in *incoming, body []byte) ([]byte
 	if err == nil && value == nil {
 		value = ""
 	}
-	return json.Marshal(req.answer(value, err))
+	return marshalJSON(req.answer(value, err))
 }
 
 func parseRequest(body []byte) (*request, error) {

@@ -155,12 +155,13 @@ func duplicateRecord(vm record, ref, name string, snapshot bool) record {
 		case "uuid", "allowed_operations", "current_operations", "blocked_operations", "VBDs", "VIFs", "VTPMs", "VGPUs", "VUSBs",
 			"consoles", "crash_dumps", "blobs", "children", "snapshots", "attached_PCIs", "resident_on", "guest_metrics",
 			"is_default_template", "ha_always_run", "appliance", "suspend_VDI", "snapshot_of", "is_a_snapshot", "snapshot_time",
-			"snapshot_info", "scheduled_to_be_resident_on":
+			"snapshot_info", "snapshot_metadata", "scheduled_to_be_resident_on":
 			next[f.name] = f.zero
 		}
 	}
 	next["name_label"], next["power_state"] = name, "Halted"
 	if snapshot {
+		next["snapshot_metadata"] = snapshotMetadata(vm)
 		next["is_a_snapshot"], next["is_a_template"], next["snapshot_of"], next["snapshot_time"] = true, true, ref, now()
 		next["snapshot_info"] = map[string]string{"power-state-at-snapshot": vm.str("power_state"), "disk-snapshot-type": "crash_consistent"}
 		return next

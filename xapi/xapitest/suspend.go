@@ -18,6 +18,17 @@ func (p *Pool) suspendMethods() map[string]*method {
 		}
 	}
 	return map[string]*method{
+		"VM.set_suspend_VDI": both("self:ref value:ref", func(_ context.Context, c *call) (any, error) {
+			return nil, p.db.update(func(tx tx) error {
+				if _, err := tx.record("VDI", c.str(1)); err != nil {
+					return err
+				}
+				if err := tx.power(c.str(0), "Suspended"); err != nil {
+					return err
+				}
+				return tx.set("VM", c.str(0), record{"suspend_VDI": c.str(1)})
+			})
+		}),
 		"VM.suspend":    both("vm:ref", p.vmSuspend),
 		"VM.resume":     both("vm:ref start_paused:bool force:bool", resume("resume", 1)),
 		"VM.resume_on":  both("vm:ref host:ref start_paused:bool force:bool", resume("resume_on", 2)),

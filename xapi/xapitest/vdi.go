@@ -38,14 +38,13 @@ func (p *Pool) vdiCreate(_ context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	size := values.int("virtual_size")
-	if size <= 0 {
-		return nil, fail("SR_BACKEND_FAILURE_79", "", fmt.Sprintf("VDI Invalid size [opterr=VDI size must be between 1 MB and 2088960 MB, was %d]", size), "")
-	}
-	return p.createDisk(values.str("SR"), size, values)
+	return p.createDisk(values.str("SR"), values.int("virtual_size"), values)
 }
 
 func (p *Pool) createDisk(sr string, size int64, values record) (string, error) {
+	if size <= 0 || size > maxVHD {
+		return "", fail("SR_BACKEND_FAILURE_79", "", fmt.Sprintf("VDI Invalid size [opterr=VDI size must be between 1 MB and 2088960 MB, was %d]", size), "")
+	}
 	values["SR"] = sr
 	values["virtual_size"] = int64(blockCount(size)) * blockSize
 	if values.str("type") == "" {

@@ -22,6 +22,9 @@ func (p *Pool) vmMethods() map[string]*method {
 		"VM.copy":     both("vm:ref new_name:string sr:ref", p.vmCopy),
 		"VM.revert":   both("snapshot:ref", p.vmRevert),
 		"VM.snapshot_with_quiesce": both("vm:ref new_name:string", func(_ context.Context, c *call) (any, error) {
+			if _, err := p.db.record("VM", c.str(0)); err != nil {
+				return nil, err
+			}
 			return nil, fail("VM_SNAPSHOT_WITH_QUIESCE_NOT_SUPPORTED", c.str(0))
 		}),
 		"VM.provision": both("vm:ref", func(_ context.Context, c *call) (any, error) {
@@ -34,6 +37,8 @@ func (p *Pool) vmMethods() map[string]*method {
 		}),
 	}
 	maps.Copy(all, p.suspendMethods())
+	maps.Copy(all, p.migrateMethods())
+	maps.Copy(all, p.plugMethods())
 	return all
 }
 
