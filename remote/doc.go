@@ -7,10 +7,43 @@
 // # Using it
 //
 // Open a back end, such as remote/local, or a URL with an [Opener]; remote/all
-// makes one with every scheme of this module. Publish what others read with
-// [Create] and [Writer.Commit], and nothing else: that order (temporary file in
-// the same directory, data synced, renamed, directory synced) is what makes a
-// crash at any moment harmless.
+// makes one with every scheme of this module, and [ParseXO] understands the URLs
+// of Xen Orchestra. Publish what others read with [Create] and [Writer.Commit], and
+// nothing else: that order (temporary file in the same directory, data synced,
+// renamed, directory synced) is what makes a crash at any moment harmless.
+//
+// Reading a file from its begin to its end is [OpenReader], or [FS] for what takes
+// an fs.FS. [Sub], [ReadOnly], [Limit], [Retry] and [Logging] wrap a Filesystem.
+// [Probe] tells whether a storage is fit, and how fast it is; [Identify] gives it a
+// name by which it is known again after it was moved.
+//
+// # What each back end promises
+//
+//	                       local               nfs                 smb
+//	Rename over a file     atomic              see package nfs     see package smb
+//	  that is open         replaces it
+//	Commit survives a      yes: fsync of file
+//	  power cut            and directory [1]
+//	Rename, Mkdir durable  after SyncDir
+//	  when they return
+//	CommitNew never        yes: renameat2,
+//	  replaces             or a hard link
+//	locks                  lock directory,
+//	                       dead processes of
+//	                       this machine known
+//	free space             yes (Unix)
+//	cloned ranges          XFS, Btrfs
+//	encrypted transport    -
+//	server restarts while  -
+//	  a file is written
+//
+// [1] Tried by 200 power cuts each on ext4 and XFS ("make torture"): no file that
+// was committed was lost, empty or torn. Windows cannot sync a directory: see
+// package local.
+//
+// Locks are advisory everywhere: they stop those who ask. Servers that speak NFSv4
+// alone, Kerberos, and other protocols are not covered by a client here: mount them
+// and use package local; durability is then that of the mount's options.
 //
 // # Errors
 //

@@ -14,6 +14,29 @@
 //     not one that is open without delete sharing.
 //   - RenameNoReplace is renameat2 on Linux, and a hard link plus a removal where
 //     the file system does not know it: a crash between the two leaves both names.
+//   - CloneRange of its files (see [remote.CloneRange]) shares blocks on XFS and
+//     Btrfs; elsewhere callers copy.
+//   - Space is what statfs tells (Linux, macOS).
 //   - Files and directories are made with the process's umask, as Xen Orchestra
 //     makes them.
+//
+// # A disk that is not there
+//
+// Backups must not fill the system's disk because the one they belong on is not
+// mounted. Two checks help, alone or together: Options.Mounted, "?mounted=true" in a
+// URL, refuses a directory on the system's own file system; and a repository that was
+// given an identity ([remote.Identify]) is known by it, with Options.ID of package
+// remote, whatever it is mounted on.
+//
+// # Moving a repository to another disk
+//
+// Stop the jobs, copy everything, dot files too, compare, and open the new place as
+// the old one:
+//
+//	cp -a /mnt/old/. /mnt/new/
+//	diff -r /mnt/old /mnt/new
+//
+// All paths in a repository are relative, and its identity moves with it, so that
+// nothing but the URL changes. What else is on NFS or SMB now can be moved the same
+// way, by mounting it.
 package local

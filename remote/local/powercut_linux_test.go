@@ -94,6 +94,9 @@ type loopDisk struct{ image, dir string }
 
 func newLoopDisk(t *testing.T, kind string) *loopDisk {
 	t.Helper()
+	if os.Getuid() != 0 {
+		testenv.Missing(t, "mounting a disk needs root")
+	}
 	mkfs := testenv.Require(t, "mkfs."+kind)
 	work := t.TempDir()
 	d := &loopDisk{filepath.Join(work, "image"), filepath.Join(work, "mnt")}
@@ -124,7 +127,7 @@ func (d *loopDisk) mount(t *testing.T) {
 
 func (d *loopDisk) unmount(t *testing.T) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "umount", d.dir).CombinedOutput()
+	out, err := exec.CommandContext(context.WithoutCancel(t.Context()), "umount", d.dir).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 }
 
