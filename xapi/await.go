@@ -16,8 +16,12 @@ type taskWatch struct {
 	client *Client
 	task   Ref[Task]
 	token  string // of the event stream
-	poll   bool   // the pool refused events
+	misses int    // event.from got no answer
+	poll   bool   // events do not work: the pool refused them, or something in between ends long waits
 }
+
+// maxMisses is after how many calls without an answer event.from is given up for a task.
+const maxMisses = 3
 
 // await returns the record of a task that is no longer pending. A pool that cannot be reached is tried again until it has been
 // silent for Options.StallTimeout: a task of hours must not be lost to a second of network trouble.
@@ -69,20 +73,26 @@ func passing(err error) bool {
 // look returns the task's record once it may have changed. Looks are spaced by the pool, which holds event.from back until there
 // is news, or else by PollInterval.
 func (w *taskWatch) look(ctx context.Context) (*Task, error) {
+	var err error
 	if !w.poll {
-		record, err := w.news(ctx)
+		var record *Task
 		var refused *Error
-		if record != nil || err != nil && !errors.As(err, &refused) {
-			return record, err
+		record, err = w.news(ctx)
+		switch {
+		case record != nil:
+			w.misses = 0
+			return record, nil
+		case errors.As(err, &refused):
+			w.poll = true
+		case err != nil:
+			w.misses++
+			w.poll = w.misses == maxMisses
 		}
-		w.poll = err != nil
-		if ctx.Err() == nil && !w.poll {
-			if err := pause(ctx, w.client.opts.PollInterval); err != nil {
-				return nil, err
-			}
+	}
+	if err == nil { // there was no news, or there is none to be had
+		if err := pause(ctx, w.client.opts.PollInterval); err != nil {
+			return nil, err
 		}
-	} else if err := pause(ctx, w.client.opts.PollInterval); err != nil {
-		return nil, err
 	}
 	return Get(ctx, w.client, w.task)
 }

@@ -94,10 +94,7 @@ func wholeBytes(r io.Reader) error {
 // complete is what a backup asks of an export: that the structure is whole, and that the pool agrees.
 func complete(ctx context.Context, d *xapi.Download, whole func(io.Reader) error) error {
 	defer func() { _ = d.Close() }()
-	if err := whole(d); err != nil {
-		return err
-	}
-	return d.Finish(ctx)
+	return errors.Join(whole(d), d.Finish(ctx)) // which knows better what is wrong
 }
 
 // exports are all of them, by name.
