@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"sync"
 
 	"github.com/xenbackup/xenbackup/pipeline/task"
@@ -133,34 +132,16 @@ func (t *target) finish(ctx context.Context, schedule string) {
 // expire deletes the points of the schedule that retention does not keep, at
 // most as many as may be merged in one run. Keeping none is not possible.
 func (t *target) expire(ctx context.Context, schedule string, keep int) error {
-	if keep < 1 {
+	most := t.settings.MaxMergedDeltasPerRun
+	if keep < 1 || most < 1 {
 		return nil
 	}
 	retention := catalog.Retention{ScheduleID: schedule, Mode: catalog.ModeDelta, Keep: keep}
-	most := t.settings.MaxMergedDeltasPerRun
-	if most == math.MaxInt {
-		_, err := t.session.Expire(ctx, retention)
-		return err
+	if most < math.MaxInt {
+		retention.AtMost = most
 	}
-	var points []*catalog.Point
-	for p, err := range t.catalog.Points(ctx, t.session.VM()) {
-		if err != nil {
-			return err
-		}
-		points = append(points, p)
-	}
-	var old []*catalog.Point
-	for _, fate := range catalog.Plan(points, retention) {
-		if !fate.Keep && len(old) < most {
-			old = append(old, fate.Point)
-		}
-	}
-	for _, p := range slices.Backward(old) { // an interruption leaves an unbroken row
-		if err := t.session.Delete(ctx, p.ID); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := t.session.Expire(ctx, retention)
+	return err
 }
 
 // close ends whatever is open: a point that was not committed is removed, tasks

@@ -39,6 +39,10 @@ var (
 	// was read: what was read may be mixed with a later point's content.
 	ErrExpired = errors.New("the point was deleted while it was read")
 
+	// ErrRetention is returned for a [Retention] that makes no sense, or would empty
+	// a repository.
+	ErrRetention = errors.New("this retention is not possible")
+
 	// ErrBusy is returned by an operation that must not run while a point is
 	// being written in the same session.
 	ErrBusy = errors.New("a point is being written")

@@ -13,11 +13,30 @@ import (
 	"github.com/xenbackup/xenbackup/remote"
 )
 
-// Retention says which points of a schedule are kept.
+// Retention says which points of a schedule are kept. Each mode is counted for
+// itself, as Xen Orchestra does.
 type Retention struct {
 	ScheduleID string
-	Mode       string // "": points of each mode are counted for themselves
-	Keep       int    // how many of the newest; at least 1
+	Mode       string    // "": of all modes
+	Keep       int       // how many of the newest; at least 1
+	LongTerm   *LongTerm // what is kept besides; nil is nothing
+	// Before: the points are counted before a run, whose new point will be one of
+	// Keep. Otherwise the newest is the one that the run has written. Long-term
+	// retention, too, counts without the point of the run, as Xen Orchestra does.
+	Before bool
+	// AtMost is how many points are deleted in one go, the oldest ones; 0 is all.
+	AtMost int
+}
+
+// check refuses what cannot be counted, and what would empty a repository.
+func (r *Retention) check() error {
+	if r.Keep < 1 || r.AtMost < 0 {
+		return fmt.Errorf("catalog: %w: %d points kept, at most %d deleted", ErrRetention, r.Keep, r.AtMost)
+	}
+	if r.LongTerm != nil {
+		return r.LongTerm.check()
+	}
+	return nil
 }
 
 // Fate is what a [Retention] means for one point, and why.
@@ -28,30 +47,86 @@ type Fate struct {
 }
 
 // Plan tells the fate of every point, in the order given. Points of other
-// schedules are kept: retention counts by schedule and mode, as Xen Orchestra
-// does. A Keep below 1 keeps all: retention never empties a repository.
+// schedules are kept. A Retention that cannot be, such as a Keep below 1, keeps
+// all: retention never empties a repository.
 func Plan(points []*Point, r Retention) []Fate {
 	fates := make([]Fate, len(points))
-	byMode := map[string][]int{}
+	place := make(map[*Point]*Fate, len(points))
+	byMode := map[string][]*Point{}
+	invalid := r.check()
 	for i, p := range points {
-		fates[i] = Fate{Point: p, Keep: true, Reason: "another schedule"}
-		if p.Metadata.ScheduleID != r.ScheduleID {
-			continue
-		}
-		fates[i].Reason = "another mode"
-		if r.Mode == "" || r.Mode == p.Metadata.Mode {
-			byMode[p.Metadata.Mode] = append(byMode[p.Metadata.Mode], i)
+		fates[i] = Fate{Point: p, Keep: true}
+		place[p] = &fates[i]
+		switch {
+		case p.Metadata.ScheduleID != r.ScheduleID:
+			fates[i].Reason = "another schedule"
+		case r.Mode != "" && r.Mode != p.Metadata.Mode:
+			fates[i].Reason = "another mode"
+		case invalid != nil:
+			fates[i].Reason = invalid.Error()
+		default:
+			byMode[p.Metadata.Mode] = append(byMode[p.Metadata.Mode], p)
 		}
 	}
 	for mode, group := range byMode {
-		slices.SortStableFunc(group, func(a, b int) int { return comparePoints(points[b], points[a]) }) // newest first
-		for rank, i := range group {
-			f := &fates[i]
-			f.Keep = rank < r.Keep || r.Keep < 1
-			f.Reason = fmt.Sprintf("number %d of the %s points, counted from the newest; %d are kept", rank+1, mode, r.Keep)
+		r.judge(mode, newestFirst(group), place)
+	}
+	r.spare(points, place)
+	return fates
+}
+
+// judge tells the fate of all points of one mode of the schedule.
+func (r *Retention) judge(mode string, group []*Point, place map[*Point]*Fate) {
+	newest, counted := r.Keep, group
+	if r.Before {
+		newest-- // the point to come is one of them
+	} else {
+		counted = group[1:]
+	}
+	var longTerm map[*Point][]string
+	if r.LongTerm != nil {
+		longTerm = r.LongTerm.buckets(counted)
+	}
+	for rank, p := range group {
+		f := place[p]
+		switch buckets := longTerm[p]; {
+		case rank < newest:
+			f.Reason = fmt.Sprintf("number %d of the %s points, counted from the newest; %d are kept", rank+1, mode, newest)
+		case buckets != nil:
+			f.Reason = "the oldest of " + strings.Join(buckets, ", ")
+		default:
+			f.Keep = false
+			f.Reason = fmt.Sprintf("number %d of the %s points, counted from the newest; %d are kept", rank+1, mode, newest)
+			if r.LongTerm != nil {
+				f.Reason += ", and no day, week, month or year needs it"
+			}
 		}
 	}
-	return fates
+}
+
+// spare keeps those that are too many to be deleted in one go.
+func (r *Retention) spare(points []*Point, place map[*Point]*Fate) {
+	if r.AtMost < 1 {
+		return
+	}
+	left := r.AtMost
+	for _, p := range slices.Backward(newestFirst(points)) {
+		f := place[p]
+		if f.Keep {
+			continue
+		}
+		if left > 0 {
+			left--
+			continue
+		}
+		f.Keep = true
+		f.Reason += fmt.Sprintf("; spared, since %d older ones go first", r.AtMost)
+	}
+}
+
+// newestFirst is a sorted copy.
+func newestFirst(points []*Point) []*Point {
+	return slices.SortedStableFunc(slices.Values(points), func(a, b *Point) int { return comparePoints(b, a) })
 }
 
 // comparePoints orders by time, oldest first.
@@ -70,8 +145,8 @@ func comparePoints(a, b *Point) int {
 // storage protects (fs.ErrPermission) is passed over with a warning. Any other
 // error ends it.
 func (s *Session) Expire(ctx context.Context, r Retention) ([]*Point, error) {
-	if r.Keep < 1 {
-		return nil, fmt.Errorf("catalog: retention of %d points: %w", r.Keep, errors.ErrUnsupported)
+	if err := r.check(); err != nil {
+		return nil, err
 	}
 	if err := s.check(ctx); err != nil {
 		return nil, err
