@@ -77,9 +77,6 @@ func BenchmarkBesideLibnfs(b *testing.B) {
 	b.Run("read/nfs-cat", func(b *testing.B) {
 		measure(b, syscall.RUSAGE_CHILDREN, func() { run("sh", "-c", cat+` "$0" >/dev/null`, url("ours")) })
 	})
-	b.Run("read/nfs-cp", func(b *testing.B) {
-		measure(b, syscall.RUSAGE_CHILDREN, func() { run(copier, url("ours"), "/dev/null") })
-	})
 }
 
 // writeFile writes a file as a backup does that keeps the pipeline full, and

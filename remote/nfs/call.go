@@ -2,6 +2,7 @@ package nfs
 
 import (
 	"encoding/binary"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,8 +34,9 @@ type call struct {
 	done  chan error
 	since time.Time // when it was sent
 
+	answer decoder // of reply
 	parts  [3][]byte
-	vector [][]byte
+	vector net.Buffers
 }
 
 type callPool struct {
@@ -94,8 +96,9 @@ func (k *call) again() {
 	}
 }
 
-// message is what goes over the wire, in as many parts as it lies in memory.
-func (k *call) message() [][]byte {
+// message is what goes over the wire, in as many parts as it lies in memory. It
+// shrinks as it is written.
+func (k *call) message() *net.Buffers {
 	size := len(k.e.b) - 4 + len(k.data) + pad(len(k.data))
 	binary.BigEndian.PutUint32(k.e.b, uint32(size)|lastFragment)
 	k.parts = [3][]byte{k.e.b, k.data, padding[:pad(len(k.data))]}
@@ -106,7 +109,7 @@ func (k *call) message() [][]byte {
 	case len(k.data) > 0:
 		k.vector = k.parts[:2]
 	}
-	return k.vector
+	return &k.vector
 }
 
 // receive takes the answer from the stream, which stands behind the xid.

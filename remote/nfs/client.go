@@ -93,7 +93,7 @@ func (c *client) finish(ctx context.Context, k *call, st started) (*decoder, err
 
 // result decodes the headers of the answer and the status.
 func (c *client) result(k *call) (*decoder, error) {
-	d, err := decodeReply(k.reply)
+	d, err := k.result()
 	if err != nil {
 		return nil, c.explain(err)
 	}

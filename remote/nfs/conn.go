@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -13,6 +14,9 @@ const (
 	// of an answer that is being written to its buffer. After that the connection
 	// is given up, for the buffer must not be touched once the caller has it back.
 	fillGrace = 50 * time.Millisecond
+	// sendSlice is how often a caller that cannot send, for the server takes
+	// nothing, looks whether its context has ended.
+	sendSlice = 50 * time.Millisecond
 	// maxStray bounds an answer that nobody waits for any more.
 	maxStray = maxIO + smallReply
 )
@@ -178,24 +182,15 @@ func (c *conn) register(k *call) error {
 // write writes the message. When ctx ends in the middle, the rest cannot be
 // written, and the connection is of no more use.
 func (c *conn) write(ctx context.Context, k *call) error {
-	parts := net.Buffers(k.message())
-	if ctx.Done() == nil {
-		_, err := parts.WriteTo(c.nc)
-		return err
-	}
-	expired := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(expired)
-		_ = c.nc.SetWriteDeadline(time.Unix(1, 0))
-	})
-	_, err := parts.WriteTo(c.nc)
-	if !stop() {
-		<-expired
-		if err == nil {
-			err = c.nc.SetWriteDeadline(time.Time{})
+	for message := k.message(); ; {
+		if err := c.nc.SetWriteDeadline(time.Now().Add(sendSlice)); err != nil {
+			return err
+		}
+		_, err := message.WriteTo(c.nc)
+		if !errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
+			return err
 		}
 	}
-	return err
 }
 
 // wait waits for the answer to a call that was sent.

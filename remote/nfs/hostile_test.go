@@ -126,7 +126,7 @@ func FuzzReply(f *testing.F) {
 			_ = r.decode(&decoder{b: stream})
 		}
 		if len(stream) > 8 {
-			_, _ = decodeReply(stream[8:])
+			_ = (&decoder{b: stream[8:]}).rpcHeader()
 		}
 		c := newConn(nil, "", time.Minute, nil)
 		dst := make([]byte, 64)
@@ -138,7 +138,7 @@ func FuzzReply(f *testing.F) {
 		for _, k := range calls {
 			require.LessOrEqual(t, len(k.reply), smallReply)
 			require.LessOrEqual(t, cap(k.reply), 4*smallReply)
-			if d, err := decodeReply(k.reply); err == nil && d.uint32() == 0 {
+			if d, err := k.result(); err == nil && d.uint32() == 0 {
 				n, _, err := decodeRead(d, k.n)
 				require.True(t, err != nil || n <= len(dst))
 			}
@@ -282,10 +282,10 @@ func TestRefusalsOfTheRPCLayerAreTyped(t *testing.T) {
 		for _, w := range c.words {
 			e.uint32(w)
 		}
-		_, err := decodeReply(e.b)
+		err := (&decoder{b: e.b}).rpcHeader()
 		require.ErrorIs(t, err, c.kind, c.what)
 		for n := range len(e.b) - 4 {
-			_, err := decodeReply(e.b[:n])
+			err := (&decoder{b: e.b[:n]}).rpcHeader()
 			require.Error(t, err, "%s cut at %d", c.what, n)
 		}
 	}

@@ -113,7 +113,7 @@ func (m *mounter) mountOne(ctx context.Context, c *conn, export string, root *ha
 	if err := c.roundTrip(ctx, k); err != nil {
 		return err
 	}
-	d, err := decodeReply(k.reply)
+	d, err := k.result()
 	if err != nil {
 		return err
 	}

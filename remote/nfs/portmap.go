@@ -22,7 +22,7 @@ func (m *mounter) lookUpPort(ctx context.Context, program, version uint32) (int,
 		if err := c.roundTrip(ctx, k); err != nil {
 			return err
 		}
-		d, err := decodeReply(k.reply)
+		d, err := k.result()
 		if err != nil {
 			return err
 		}

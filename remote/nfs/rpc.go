@@ -25,21 +25,26 @@ func (e *rejection) Error() string { return e.text }
 
 func (e *rejection) Unwrap() error { return e.kind }
 
-// decodeReply takes the RPC header off an answer, which begins behind the xid.
-func decodeReply(reply []byte) (*decoder, error) {
-	d := &decoder{b: reply}
+// rpcHeader takes the RPC header off an answer, which begins behind the xid.
+func (d *decoder) rpcHeader() error {
 	if d.uint32() != 1 { // REPLY
-		return nil, violation("not a reply")
+		return violation("not a reply")
 	}
 	switch d.uint32() {
 	case 0:
 		d.uint32() // verifier
 		d.opaque(maxAuth)
-		return d, accepted(d)
+		return accepted(d)
 	case 1:
-		return nil, denied(d)
+		return denied(d)
 	}
-	return nil, errMalformed
+	return errMalformed
+}
+
+// result takes the headers off the answer to a call.
+func (k *call) result() (*decoder, error) {
+	k.answer = decoder{b: k.reply}
+	return &k.answer, k.answer.rpcHeader()
 }
 
 func accepted(d *decoder) error {

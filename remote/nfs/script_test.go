@@ -223,7 +223,7 @@ func (s *script) serve(nc net.Conn, r *records) error {
 		return errHungUp
 	}
 	k := call{e: *e}
-	_, err = nc.Write(k.message()[0])
+	_, err = k.message().WriteTo(nc)
 	return err
 }
 

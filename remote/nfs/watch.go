@@ -76,9 +76,9 @@ func (c *conn) sendProbe(now time.Time) {
 	c.mu.Lock()
 	c.probed = k
 	c.mu.Unlock()
-	_ = c.nc.SetWriteDeadline(now.Add(c.timeout / 2))
-	if err := c.write(context.Background(), k); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), c.timeout/2)
+	defer cancel()
+	if err := c.write(ctx, k); err != nil {
 		c.fail(err)
 	}
-	_ = c.nc.SetWriteDeadline(time.Time{})
 }
