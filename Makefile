@@ -85,3 +85,4 @@ torture:
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) run ./internal/bench/vhdbench # VHD beside qemu-img, libvhdi and cp, ratios printed

@@ -17,6 +17,11 @@
 // exact length is known. [NewStreamWriter] takes blocks from the caller,
 // [NewExport] takes them from a disk and is the body of an upload.
 //
+// [Create] and [OpenRW] write an image in place, in any order, grow it and give it
+// another parent; see [RW] for what survives a crash. [Flatten] and [FlattenRaw] copy a
+// chain, or any other disk, to one image or a raw file by the fastest way the files
+// allow. [NewDirectoryWriter] writes the flavour that XO keeps in a directory.
+//
 // What is written is what all readers agree on: blocks of 2 MiB in ascending
 // order with every sector present, two identical footers, a geometry that does not
 // exceed the size, a creator that makes qemu believe the size, a relative parent name
