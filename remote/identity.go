@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// ErrOtherStorage: what was opened is not the storage it should be; a disk that is
-// not mounted, or a share restored from elsewhere.
+// ErrOtherStorage says that what was opened is not the storage it should be: a disk
+// is not mounted, or the URL leads elsewhere.
 var ErrOtherStorage = errors.New("remote: not the storage it should be")
 
 const (

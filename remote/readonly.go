@@ -67,13 +67,16 @@ func (r *readOnly) Remove(ctx context.Context, name string) error { return refus
 
 // Rename implements [Filesystem].
 func (r *readOnly) Rename(ctx context.Context, oldname, newname string) error {
-	if err := refuse(ctx, "rename", newname); !isPermission(err) {
-		return err
+	for _, name := range []string{oldname, newname} {
+		if err := CheckName("rename", name); err != nil {
+			return err
+		}
 	}
-	if err := refuse(ctx, "rename", oldname); !isPermission(err) {
-		return err
+	err := context.Cause(ctx)
+	if err == nil {
+		err = fs.ErrPermission
 	}
-	return &os.LinkError{Op: "rename", Old: oldname, New: newname, Err: fs.ErrPermission}
+	return &os.LinkError{Op: "rename", Old: oldname, New: newname, Err: err}
 }
 
 // refuse tells why an operation does not take place.
@@ -85,11 +88,6 @@ func refuse(ctx context.Context, op, name string) error {
 		return &fs.PathError{Op: op, Path: name, Err: err}
 	}
 	return &fs.PathError{Op: op, Path: name, Err: fs.ErrPermission}
-}
-
-func isPermission(err error) bool {
-	pathErr, ok := err.(*fs.PathError) //nolint:errorlint // made by refuse
-	return ok && pathErr.Err == fs.ErrPermission
 }
 
 // readOnlyFile has nothing below it but reading.

@@ -38,7 +38,7 @@ func (d dirFS) Stat(ctx context.Context, name string) (info fs.FileInfo, err err
 }
 
 func (d dirFS) ReadDir(ctx context.Context, name string) (entries []fs.DirEntry, err error) {
-	err = call(ctx, "readdir", name, func() (err error) { entries, err = fs.ReadDir(d.Root.FS(), name); return })
+	err = call(ctx, "readdir", name, func() (err error) { entries, err = fs.ReadDir(d.FS(), name); return })
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(a.Name(), b.Name()) })
 	return entries, err
 }

@@ -127,20 +127,20 @@ func (f *Faulty) setDelay(t trigger, d time.Duration) {
 }
 
 func (f *Faulty) do(o *op, run func() error) error {
-	fault, lie, delay, call := f.what(o.kind)
-	if call != nil {
-		call()
+	fate := f.next(o.kind)
+	if fate.call != nil {
+		fate.call()
 	}
-	if err := wait(o.ctx, delay); err != nil {
+	if err := wait(o.ctx, fate.delay); err != nil {
 		return remote.PathError(string(o.kind), o.name, err)
 	}
-	if fault == nil {
-		if lie {
+	if fate.err == nil {
+		if fate.lie {
 			return nil
 		}
 		return run()
 	}
-	err := remote.PathError(string(o.kind), o.name, fault)
+	err := remote.PathError(string(o.kind), o.name, fate.err)
 	switch {
 	case o.kind == Close:
 		_ = run() // the descriptor is gone either way
@@ -152,22 +152,31 @@ func (f *Faulty) do(o *op, run func() error) error {
 	return err
 }
 
-// what happens to the next operation of this kind.
-func (f *Faulty) what(kind Kind) (fault error, lie bool, delay time.Duration, call func()) {
+// fate is what happens to one operation.
+type fate struct {
+	call  func()
+	delay time.Duration
+	err   error
+	lie   bool
+}
+
+// next is the fate of the next operation of this kind.
+func (f *Faulty) next(kind Kind) fate {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.total[kind]++
-	if f.fail.fires(kind) {
-		fault = f.err
-	}
-	lie = f.lie.fires(kind) && slices.Contains(canLie(), kind)
-	if f.slow.fires(kind) {
-		delay = f.delay
-	}
+	var next fate
 	if f.call.fires(kind) {
-		call = f.then
+		next.call = f.then
 	}
-	return fault, lie, delay, call
+	if f.slow.fires(kind) {
+		next.delay = f.delay
+	}
+	if f.fail.fires(kind) {
+		next.err = f.err
+	}
+	next.lie = f.lie.fires(kind) && slices.Contains(canLie(), kind)
+	return next
 }
 
 // canLie are the kinds whose success is only a word.

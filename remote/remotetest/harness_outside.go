@@ -33,7 +33,7 @@ func (h Harness) checkBreak(ctx context.Context) error {
 			return err
 		}
 		if err := h.Break(); err != nil {
-			return fmt.Errorf("Break: %w", err)
+			return fmt.Errorf("break: %w", err)
 		}
 		written := make(chan error, 1)
 		go func() {
@@ -51,7 +51,7 @@ func (h Harness) checkBreak(ctx context.Context) error {
 		mendErr := h.Mend()
 		commitErr, statErr := <-written, <-stat
 		if mendErr != nil {
-			return fmt.Errorf("Mend: %w", mendErr)
+			return fmt.Errorf("mend: %w", mendErr)
 		}
 		if errors.Is(statErr, fs.ErrNotExist) {
 			return fmt.Errorf("while broken, a file that exists is said not to: %w", statErr)
@@ -80,16 +80,22 @@ func (s *suite) recovers(ctx context.Context) error {
 	}
 }
 
-// wantWhole checks a file whose commit ended with commitErr.
+// wantWhole checks a file whose commit ended with commitErr: it is there as a
+// whole, or, if the commit failed, not at all.
 func (s *suite) wantWhole(ctx context.Context, name string, content []byte, commitErr error) error {
+	outcome := "succeeded"
+	if commitErr != nil {
+		outcome = commitErr.Error()
+		if _, err := s.Stat(ctx, s.in(name)); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+	}
 	got, err := remote.ReadFile(ctx, s.Filesystem, s.in(name), int64(len(content))+1)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && commitErr != nil:
-		return nil
-	case err != nil:
-		return fmt.Errorf("the file that was under way (its commit: %v): %w", commitErr, err)
-	case string(got) != string(content):
-		return fmt.Errorf("the file that was under way has %d bytes of %d, or others (its commit: %v)", len(got), len(content), commitErr)
+	if err == nil && string(got) != string(content) {
+		err = fmt.Errorf("%d bytes of %d, or others", len(got), len(content))
+	}
+	if err != nil {
+		return fmt.Errorf("the file that was under way (its commit: %s): %w", outcome, err)
 	}
 	return nil
 }

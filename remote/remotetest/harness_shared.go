@@ -12,8 +12,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/xenbackup/xenbackup/remote"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/xenbackup/xenbackup/remote"
 )
 
 // checkTwo: what one has published, the other one sees at once.
@@ -188,8 +189,11 @@ func (h Harness) checkKilledLocker(ctx context.Context) error {
 }
 
 func wantLost(what string, err error) error {
-	if !errors.Is(err, remote.ErrLockLost) {
-		return fmt.Errorf("%s: %v, want an error that is %q", what, err, remote.ErrLockLost.Error())
+	switch {
+	case err == nil:
+		return fmt.Errorf("%s: no error, want %q", what, remote.ErrLockLost.Error())
+	case !errors.Is(err, remote.ErrLockLost):
+		return fmt.Errorf("%s: want an error that is %q: %w", what, remote.ErrLockLost.Error(), err)
 	}
 	return nil
 }
