@@ -1,11 +1,16 @@
 package nfs_test
 
 import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/xenbackup/xenbackup/internal/testenv"
+	"github.com/xenbackup/xenbackup/remote"
 	"github.com/xenbackup/xenbackup/remote/nfs"
 	"github.com/xenbackup/xenbackup/remote/remotetest"
 )
@@ -24,17 +29,32 @@ func goNFS(tb testing.TB) *nfs.FS {
 	return open(tb, "/", &nfs.Options{Port: port, MountPort: port})
 }
 
+// ganesha starts a server, and gives what is needed to open it.
 func ganesha(tb testing.TB) (*testenv.Ganesha, *nfs.Options) {
 	tb.Helper()
 	g := testenv.StartGanesha(tb)
 	return g, &nfs.Options{Port: g.Port, MountPort: g.MountPort}
 }
 
-func TestGoNFSPassesTheSuite(t *testing.T) {
-	require.NoError(t, remotetest.Test(t.Context(), goNFS(t)))
+// opener opens an export, as a [remotetest.Harness] wants it.
+func opener(export string, opts *nfs.Options) func(context.Context) (remote.Filesystem, error) {
+	return func(ctx context.Context) (remote.Filesystem, error) {
+		return nfs.Open(ctx, "127.0.0.1", export, opts)
+	}
 }
 
-func TestGaneshaPassesTheSuite(t *testing.T) {
-	_, opts := ganesha(t)
-	require.NoError(t, remotetest.Test(t.Context(), open(t, testenv.ExportData, opts)))
+func TestGoNFSPassesTheSuite(t *testing.T) {
+	dir := t.TempDir()
+	port := testenv.GoNFS(t, dir)
+	require.NoError(t, remotetest.TestHarness(t.Context(), remotetest.Harness{
+		Open: opener("/", &nfs.Options{Port: port, MountPort: port}),
+		Fill: func(name string, n int) error {
+			for i := range n {
+				if err := os.WriteFile(filepath.Join(dir, name, strconv.Itoa(i)), nil, 0o644); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}))
 }
