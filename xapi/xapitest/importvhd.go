@@ -44,7 +44,7 @@ func (s *diskStore) readVHD(body io.Reader, w *diskWriter, length int64, progres
 	}
 	buf := s.buffer()
 	defer s.give(buf)
-	bitmap := make([]byte, (block/sectorSize/8+sectorSize-1)/sectorSize*sectorSize)
+	bitmap := make([]byte, ((block/sectorSize+7)/8+sectorSize-1)/sectorSize*sectorSize)
 	for i, b := range blocks {
 		if err := in.at(int64(b.sector)*sectorSize, bitmap); err != nil {
 			return err
