@@ -71,7 +71,7 @@ func BenchmarkRandom4K(b *testing.B) {
 	})
 }
 
-// filesOf99 is a disk of 256 MiB in 99 files.
+// filesOf99 is a disk of 256 MiB in 99 files, each block in one of them.
 func filesOf99(b *testing.B) *vhd.Chain {
 	b.Helper()
 	dir := b.TempDir()
@@ -79,11 +79,13 @@ func filesOf99(b *testing.B) *vhd.Chain {
 	for k := range 99 {
 		l := vhd.Layout{
 			Type: vhd.Differencing, Size: data.Size(), UUID: uuidOf(byte(99 - k)), ParentUUID: uuidOf(byte(98 - k)),
-			ParentName: fmt.Sprintf("%d.vhd", k+1), Blocks: []uint32{uint32(k), uint32(k + 20)},
+			ParentName: fmt.Sprintf("%d.vhd", k+1),
+		}
+		for i := uint32(k); i < 128; i += 99 {
+			l.Blocks = append(l.Blocks, i)
 		}
 		if k == 98 {
-			l = layoutOf(b, data, vhd.Repository)
-			l.UUID = uuidOf(1)
+			l.Type, l.ParentUUID, l.ParentName = vhd.Dynamic, vhd.UUID{}, ""
 		}
 		writeFile(b, filepath.Join(dir, fmt.Sprintf("%d.vhd", k)), data, l)
 	}
