@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"syscall"
 	"time"
 )
 
@@ -125,9 +124,7 @@ func (b *bench) measure(ctx context.Context, c contestant) (cost, error) {
 		return cost{}, fmt.Errorf("%w: %s", err, bytes.TrimSpace(stderr.Bytes()))
 	}
 	got := cost{Wall: time.Since(start), CPU: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
-	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		got.RSS = usage.Maxrss << 10
-	}
+	got.RSS = peakMemory(cmd.ProcessState)
 	if slices.Contains(c.command, childArg) {
 		if err := json.Unmarshal(stdout.Bytes(), &got.Report); err != nil {
 			return cost{}, err
