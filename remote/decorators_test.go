@@ -31,8 +31,8 @@ func TestEveryDecoratorPassesTheSuite(t *testing.T) {
 	for name, fsys := range map[string]remote.Filesystem{
 		"sub":                               sub,
 		"limit":                             remote.Limit(disk, remote.Limits{ReadBytesPerSecond: 1 << 40, WriteBytesPerSecond: 1 << 40, Parallel: 2}),
-		"retry":                             remote.Retry(disk, nil),
-		"logging":                           remote.Logging(disk, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))),
+		"retry":                             remote.Retry(remotetest.NewCrash(), nil),
+		"logging":                           remote.Logging(remotetest.NewCrash(), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))),
 		"all over what has no capabilities": remote.Retry(remote.Limit(struct{ remote.Filesystem }{remotetest.NewCrash()}, remote.Limits{Parallel: 1}), nil),
 	} {
 		t.Run(name, func(t *testing.T) {

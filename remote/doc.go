@@ -78,7 +78,14 @@
 // Begin every method with [CheckName]; give errors of the operating system their
 // meaning with [PathError] and [LinkError], others with [MarkError]. State in
 // [Properties] what callers must adapt to, and in the package's documentation what
-// is durable when.
+// is durable when. examples/customremote is one in less than 100 lines.
+//
+// A back end on a server has an [OpenFunc]: it takes the URL apart with
+// [ParseAddress], which gathers the credentials too, connects with [Options.Dial],
+// and says with an [UnreachableError] whether host, login, share or folder cannot be
+// reached. It asks for PipelineDepth and IOSize in its Properties, and [Writer] and
+// [Reader] do the rest; where unsynced data dies with the server, it reports
+// [ErrLost], and asks for SyncEvery so that not too much does.
 //
 // What only some storage can do is a capability: an interface of one method, found
 // with [As]. A back end has it by having the method. A decorator offers what it

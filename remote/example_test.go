@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log"
 	"net/url"
 
@@ -72,6 +73,77 @@ func ExampleAcquireLock() {
 	// before what cannot be undone: <nil>
 	// at the end: <nil>
 	// after it: remote: lock lost: released
+}
+
+// A storage is known again by its identity, whatever the path that leads to it.
+func ExampleIdentify() {
+	ctx := context.Background()
+	fsys := remotetest.NewCrash()
+	id, err := remote.Identify(ctx, fsys)
+	fmt.Println(len(id), err)
+	fmt.Println(remote.CheckIdentity(ctx, fsys, id))
+
+	emptyMountPoint := remotetest.NewCrash()
+	fmt.Println(remote.CheckIdentity(ctx, emptyMountPoint, id))
+	// Output:
+	// 26 <nil>
+	// <nil>
+	// remote: not the storage it should be: no .xenbackup/id in it, is it mounted?
+}
+
+// A remote that Xen Orchestra knows, in our terms.
+func ExampleParseXO() {
+	r, err := remote.ParseXO("smb://backup:s3cr3t@WORKGROUP\\\\nas\\share\x00xen\\vms?useVhdDirectory=true")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(r.URL)
+	fmt.Println(r.Password, len(r.Password), string(r.Settings["useVhdDirectory"]))
+	opts := r.Options(nil) // for Opener.Open
+	fmt.Println(string(opts.Password))
+	// Output:
+	// smb://WORKGROUP;backup@nas/share/xen/vms
+	// *** 6 true
+	// s3cr3t
+}
+
+// The standard library reads a storage through its fs.FS.
+func ExampleFS() {
+	ctx := context.Background()
+	fsys := remotetest.NewCrash()
+	_ = remote.MkdirAll(ctx, fsys, "xo-vm-backups/vm")
+	_ = remote.WriteFile(ctx, fsys, "xo-vm-backups/vm/20260101T000000Z.json", []byte("{}"))
+
+	names, err := fs.Glob(remote.FS(ctx, fsys), "xo-vm-backups/*/*.json")
+	fmt.Println(names, err)
+	err = remote.Walk(ctx, fsys, "xo-vm-backups", func(name string, d fs.DirEntry, err error) error {
+		if err == nil {
+			fmt.Println(name, d.IsDir())
+		}
+		return err
+	})
+	fmt.Println(err)
+	// Output:
+	// [xo-vm-backups/vm/20260101T000000Z.json] <nil>
+	// xo-vm-backups true
+	// xo-vm-backups/vm true
+	// xo-vm-backups/vm/20260101T000000Z.json false
+	// <nil>
+}
+
+// Decorators are combined: a slow line that breaks now and then, shared with others.
+func ExampleRetry() {
+	ctx := context.Background()
+	faulty := remotetest.NewFaulty(remotetest.NewCrash())
+	fsys := remote.Retry(remote.Limit(faulty, remote.Limits{WriteBytesPerSecond: 10 << 20, Parallel: 8}), nil)
+
+	faulty.FailAt(1, remote.ErrUnavailable, remotetest.Rename)
+	fmt.Println(remote.WriteFile(ctx, fsys, "f", []byte("x")), faulty.Fired())
+	err := remote.ReadOnly(fsys).Remove(ctx, "f")
+	fmt.Println(err)
+	// Output:
+	// <nil> 1
+	// remove f: permission denied
 }
 
 // An Opener with a scheme of one's own beside those of this module.
