@@ -5,8 +5,26 @@
 //
 // [Open] reads one image of any origin: fixed, dynamic or differencing, with
 // blocks of any power of two up to 16 MiB, of which some sectors may be missing.
-// [OpenChain] joins a differencing image with its parents to one disk. Both are
-// a [disk.Source]: an io.ReaderAt that also says where data is.
+// [OpenDirectory] reads one that Xen Orchestra (XO) keeps as a directory, a file per
+// block. [OpenChain] joins a differencing image with its parents to one disk;
+// [OpenDirChain] also finds them, by any of the names that the tools of this format
+// write, and sees through merges that were interrupted. Image and chain are a
+// [disk.Source]: an io.ReaderAt that also says where data is. [Diff] yields what
+// changed between two points of a chain.
+//
+// Files come from elsewhere, so nothing in them is believed. Time and memory are
+// bounded by the size of the file, names of parents never lead out of the directory
+// that was opened, the uuid of a parent is compared with what its child asks for, and
+// what cannot be right is a [*FormatError] that says where it is. A file that shrinks
+// while it is read gives an error, never zeros. [Recover] opens files whose end or
+// beginning is damaged, and reports what it went over.
+//
+// A chain takes 2 bytes of memory per block of its disk and, for each image, 8 per
+// block that it holds and an eighth per block of the disk (4 where it holds more than
+// a quarter of the blocks). Of a disk of 2 TiB, that is 2 MiB and for each image of few
+// blocks 128 KiB. Bitmaps are read when a block is first asked for. A read in
+// the middle of a chain costs one look at the map, whatever the length of the chain, and
+// allocates nothing.
 //
 // A stream, as a host exports it, is read with [NewStreamReader] block by block.
 // Its Close proves that the stream was complete.
@@ -30,7 +48,7 @@
 // # Merging
 //
 // [Merge] makes one image of several, in place, keeping a journal in the format of
-// Xen Orchestra (XO), so that either can finish after a crash of the other.
+// XO, so that either can finish after a crash of the other.
 //
 // # The format
 //
@@ -89,4 +107,28 @@
 // first byte of the bitmap stands for the first sector. Where the bit is not
 // set a dynamic disk reads as zeros, and a differencing one as its parent. The
 // last block is stored whole even if the disk ends inside it.
+//
+// Behind the block table tapdisk keeps a batmap: a sector that describes it, and
+// then a bit per block, set if all sectors of the block are there.
+//
+//	 0  8  "tdbatmap"
+//	 8  8  offset of the bits
+//	16  4  sectors that the bits take
+//	20  4  version 0x00010002
+//	24  4  complement of the sum of the bytes of the bits
+//
+// # The directory flavour
+//
+// XO can keep an image as a directory, named by an alias: a file NAME.alias.vhd
+// that holds the path of the directory, relative to its own. Images name the alias
+// of their parent. The directory holds
+//
+//	chunk-filters.json           ["brotli"], ["gzip"] or absent: how the rest is compressed
+//	header, footer               the structures above
+//	bat                          a bit per block, the highest of the first byte for block 0;
+//	                             a byte per entry of the table is reserved for it
+//	blocks/<i / 1000>/<i % 1000> bitmap and data of block i
+//
+// A merge of such images moves the files of blocks into the directory of the oldest
+// one. Until it is over only its state file tells where they are.
 package vhd
