@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -86,11 +88,13 @@ func (s *server) shut() {
 	s.cut()
 }
 
-// cut closes all connections.
+// cut closes all connections. With TLS that waits a moment for clients that do not
+// listen, so it is done without the lock.
 func (s *server) cut() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for conn := range s.conns {
+	conns := slices.Collect(maps.Keys(s.conns))
+	s.mu.Unlock()
+	for _, conn := range conns {
 		_ = conn.Close()
 	}
 }
