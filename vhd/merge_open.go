@@ -123,3 +123,9 @@ func (m *merger) relative(target string) string {
 	}
 	return strings.TrimPrefix(target, m.base+"/")
 }
+
+// AliasTarget returns the path in dir of what the alias name stands for. Its
+// errors are those of [OpenDirectory]; whether something is there, it does not tell.
+func AliasTarget(ctx context.Context, dir Dir, name string) (string, error) {
+	return resolveAlias(ctx, dir, name)
+}

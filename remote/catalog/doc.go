@@ -21,8 +21,8 @@
 // their children.
 //
 // Repositories encrypted at rest open with [Options.Key], through package
-// remote/crypt. Disks kept as directories of blocks can be read; merges leave them alone, with
-// [ErrUnsupportedFlavour].
+// remote/crypt. Disks kept as directories of blocks, behind aliases, are read and
+// merged; new disks are files.
 //
 // # Reading
 //

@@ -15,10 +15,9 @@ var (
 	// the directory of the VM.
 	ErrOutside = errors.New("path leaves the directory of the VM")
 
-	// ErrUnsupportedFlavour is returned when disks that are kept as directories of
-	// blocks would have to be changed, and for such a directory without an alias.
-	// They can be read; nothing near them is ever changed.
-	ErrUnsupportedFlavour = errors.New("disks kept as directories can only be read")
+	// ErrUnsupportedFlavour is returned for a disk that is kept as a directory of
+	// blocks where its alias should be. Nothing near it is ever changed.
+	ErrUnsupportedFlavour = errors.New("a disk kept as a directory has no alias")
 
 	// ErrEncrypted is returned by Open for a repository that is encrypted at rest
 	// when no key is given.

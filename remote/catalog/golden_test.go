@@ -20,6 +20,7 @@ import (
 const (
 	goldenDelta  = "000000a0-0000-4000-8000-000000000002" // files, three points, a memory image
 	goldenBrotli = "000000a0-0000-4000-8000-000000000003" // directories behind aliases
+	goldenGzip   = "000000a0-0000-4000-8000-000000000004" // and compressed in another way
 )
 
 // Reading changes nothing, so that these share one copy.

@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
-	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -320,27 +318,6 @@ func TestReadErrorsDeleteNothing(t *testing.T) {
 			return fired
 		})
 	}
-}
-
-func TestDirectoryFlavourIsLeftAlone(t *testing.T) {
-	repo, fsys := goldenFS(t)
-	ctx := t.Context()
-	c := openCatalog(t, fsys)
-	points := listPoints(t, c, goldenBrotli)
-	s := lockVM(t, c, goldenBrotli)
-	dir := path.Join("xo-vm-backups", goldenBrotli, "vdis")
-	before := listFiles(t, fsys, dir)
-	require.NoError(t, s.Delete(ctx, points[0].ID))
-	report, err := s.Merge(ctx, nil)
-	require.NoError(t, err)
-	require.NotEmpty(t, report.Unknown)
-	for _, f := range report.Unknown {
-		require.ErrorIs(t, f.Err, catalog.ErrUnsupportedFlavour)
-	}
-	require.Empty(t, report.Removed)
-	require.Equal(t, before, listFiles(t, fsys, dir))
-	_, err = os.Stat(filepath.Join(repo.Dir, points[0].ID))
-	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
 func TestEncryptedRepositoryNeedsItsKey(t *testing.T) {

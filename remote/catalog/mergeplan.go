@@ -30,7 +30,7 @@ func (m *merger) tidy(ctx context.Context, d *vdiDir) error {
 			return err
 		}
 	}
-	return nil
+	return m.removeData(ctx, d)
 }
 
 // mergeAnew makes the merges whose state was torn, as the points and the disks
@@ -104,6 +104,10 @@ func (m *merger) chains(d *vdiDir) [][]string {
 		}
 		if shared != "" {
 			m.left(path.Join(d.path, shared), errTwoChildren)
+			continue
+		}
+		if slices.ContainsFunc(chain, func(other string) bool { return isAliasName(other) != isAliasName(name) }) {
+			m.left(path.Join(d.path, name), errFlavours)
 			continue
 		}
 		if len(chain) > 1 {

@@ -37,10 +37,11 @@ type Finding struct {
 //
 //  1. temporary files that a crash left are removed;
 //  2. merges that were interrupted, here or in Xen Orchestra, are finished;
-//  3. a disk that no point refers to and that no such disk depends on is removed;
+//  3. a disk that no point refers to and that no such disk depends on is removed,
+//     and so is the data of disks kept as directories that no alias stands for;
 //  4. a disk that no point refers to, but that a later one depends on, is
-//     merged with it: the blocks gather in the oldest file, which takes over
-//     name and uuid of the youngest. Every restore point stays readable at
+//     merged with it: the blocks gather in the oldest, which takes over name (for
+//     a disk kept as a directory, the alias) and uuid of the youngest. Every restore point stays readable at
 //     each instant, and a crash at any instant leaves a state from which the
 //     next Merge goes on;
 //  5. the metadata of points whose disks were merged is brought up to date,
@@ -48,10 +49,10 @@ type Finding struct {
 //     cache of Xen Orchestra.
 //
 // Unknown is not garbage. As long as one JSON of the VM, or one directory or
-// disk, cannot be read, nothing but temporary files is touched; a damaged disk
-// stops changes in its own directory. Disks kept as directories are left alone
-// with all that is in the same directory. So are directories that no point
-// refers to, and disks whose parent is missing: they are reported.
+// disk, cannot be read, nothing but temporary files is touched; a damaged disk, or
+// an alias that cannot be followed, stops changes in its own directory.
+// Directories that no point refers to are left alone, and disks whose parent is
+// missing: they are reported.
 //
 // The report is never nil, and complete up to the error. When a merge fails,
 // others go on.

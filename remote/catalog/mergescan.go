@@ -20,6 +20,7 @@ type vdiDir struct {
 	pending []string // disks that have a merge state
 	temps   []string
 	torn    []string // disks whose merge state was torn: the merge begins anew
+	data    bool     // there is a directory for what aliases stand for
 	leave   bool     // do not touch
 	disks   map[string]*diskNode
 }
@@ -27,6 +28,7 @@ type vdiDir struct {
 // diskNode is a disk among its relatives.
 type diskNode struct {
 	name     string
+	data     string // what its alias stands for, from the root; "" for a file
 	uuid     vhd.UUID
 	ref      vhd.ParentRef
 	full     bool // it has no parent
@@ -42,6 +44,9 @@ var (
 	errTwoChildren   = errors.New("two disks that are needed depend on it")
 	errStateMismatch = errors.New("a merge state contradicts the points")
 	errMissing       = errors.New("a point refers to it, but it is not there")
+	errFlavours      = errors.New("the disks before it are kept in another way")
+	errAlias         = errors.New("an alias stands for something that is not its own")
+	errData          = errors.New("no alias stands for it, and it is no disk")
 	errNotPlain      = errors.New("not a plain file or directory where a disk should be")
 )
 
@@ -74,7 +79,7 @@ func (m *merger) readDirs(ctx context.Context) error {
 			m.blocked = m.blocked || isUnknown(err)
 			continue
 		}
-		if !dirs[dir] && len(d.names) > 0 {
+		if !dirs[dir] && (len(d.names) > 0 || d.data) {
 			d.leave = true
 			m.left(dir, errUnreferenced)
 		}
@@ -113,8 +118,10 @@ func (m *merger) readDir(ctx context.Context, dir string) (*vdiDir, error) {
 		name := e.Name()
 		oldest, isState := mergeStateOf(name)
 		switch {
-		case isDiskName(name) && (e.IsDir() || isAliasName(name)), name == "data" && e.IsDir():
-			return nil, ErrUnsupportedFlavour
+		case isDiskName(name) && e.IsDir():
+			return nil, ErrUnsupportedFlavour // without its alias it is nobody's
+		case name == dataDir && e.IsDir():
+			d.data = true
 		case e.IsDir():
 		case isDiskName(name) && !e.Type().IsRegular():
 			m.blocked = true // a link may lead to any other disk
@@ -136,7 +143,7 @@ func (m *merger) refresh(ctx context.Context, d *vdiDir) error {
 	if err != nil {
 		return fmt.Errorf("catalog: list %s: %w", d.path, err)
 	}
-	d.names, d.pending = again.names, again.pending
+	d.names, d.pending, d.data = again.names, again.pending, again.data
 	return nil
 }
 
@@ -177,7 +184,7 @@ func (m *merger) judge(d *vdiDir, oldest string, p *pendingMerge) error {
 		return fmt.Errorf("state without its chain: %w", errStateMismatch)
 	}
 	for i, name := range chain {
-		if !isElement(name) || !isDiskName(name) || isAliasName(name) {
+		if !isElement(name) || !isDiskName(name) || isAliasName(name) != isAliasName(oldest) {
 			return fmt.Errorf("disk %q: %w", name, errStateMismatch)
 		}
 		if i < len(chain)-1 && m.refs[path.Join(d.path, name)] {
@@ -209,10 +216,15 @@ func (m *merger) openDisks(ctx context.Context, d *vdiDir) error {
 			return context.Cause(ctx)
 		}
 		if err != nil {
+			m.blocked = m.blocked || isAliasName(name) && errors.Is(err, ErrOutside) // it may be the data of any disk
 			m.condemn(d, full, err)
 			continue
 		}
 		n := &diskNode{name: name, uuid: f.img.UUID(), used: m.refs[full], ref: f.img.Parent()}
+		if err := m.claim(ctx, d, n); err != nil {
+			m.condemn(d, full, errors.Join(err, f.close()))
+			continue
+		}
 		n.full = f.img.Type() != vhd.Differencing
 		d.disks[name] = n
 		if err := f.close(); err != nil {

@@ -1,0 +1,91 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"github.com/xenbackup/xenbackup/remote"
+	"github.com/xenbackup/xenbackup/vhd"
+)
+
+// dataDir holds, beside the aliases, the disks that are kept as directories.
+const dataDir = "data"
+
+// claim notes what the alias of n stands for: something below data, that no
+// other alias stands for.
+func (m *merger) claim(ctx context.Context, d *vdiDir, n *diskNode) error {
+	if !isAliasName(n.name) {
+		return nil
+	}
+	target, err := vhd.AliasTarget(ctx, &diskDir{m.s.fsys, d.path}, n.name)
+	if err != nil {
+		return err
+	}
+	if path.Dir(target) != dataDir || !isDiskName(path.Base(target)) || isAliasName(target) {
+		m.blocked = true // it may be the data of any disk
+		return fmt.Errorf("%s: %w", target, errAlias)
+	}
+	n.data = path.Join(d.path, target)
+	for _, other := range d.disks {
+		if other.data == n.data {
+			return fmt.Errorf("%s has two: %w", target, errAlias)
+		}
+	}
+	return nil
+}
+
+// removeData removes what lies in data and no alias stands for: the data of disks
+// that were just removed, and what a writer or a merge left when it was killed
+// before the alias was there, or after it was gone. That is proven by all the
+// aliases, read again: every disk that a point needs is there, with its parents.
+func (m *merger) removeData(ctx context.Context, d *vdiDir) error {
+	if !d.data {
+		return nil
+	}
+	again, err := m.readDir(ctx, d.path)
+	if err != nil {
+		return fmt.Errorf("catalog: list %s: %w", d.path, err)
+	}
+	if len(again.pending) > 0 {
+		return nil // it is the merge's to remove
+	}
+	claimed := map[string]bool{}
+	for _, name := range again.names {
+		if !isAliasName(name) {
+			continue
+		}
+		target, err := vhd.AliasTarget(ctx, &diskDir{m.s.fsys, d.path}, name)
+		if err != nil {
+			return fmt.Errorf("catalog: alias %s: %w", path.Join(d.path, name), err)
+		}
+		claimed[path.Join(d.path, target)] = true
+	}
+	entries, err := m.s.fsys.ReadDir(ctx, path.Join(d.path, dataDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("catalog: list %s: %w", path.Join(d.path, dataDir), err)
+	}
+	for _, e := range entries {
+		full := path.Join(d.path, dataDir, e.Name())
+		if claimed[full] {
+			continue
+		}
+		if !isDiskName(e.Name()) || isAliasName(e.Name()) || (!e.IsDir() && !e.Type().IsRegular()) {
+			m.left(full, errData)
+			continue
+		}
+		if err := remote.RemoveAll(ctx, m.s.fsys, full); err != nil {
+			return fmt.Errorf("catalog: %w", err)
+		}
+		m.report.Removed = append(m.report.Removed, m.rel(full))
+		if err := remote.SyncDir(ctx, m.s.fsys, path.Dir(full)); err != nil {
+			return fmt.Errorf("catalog: %w", err)
+		}
+	}
+	return nil
+}
