@@ -144,4 +144,3 @@ func FuzzKept(f *testing.F) {
 		_, _ = k.certificate(0)
 	})
 }
-

@@ -2,6 +2,7 @@ package xapitest
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +31,7 @@ func (t *transfer) importDisk(ctx context.Context) (string, error) {
 	if !ok {
 		return t.refuse(http.StatusNotFound, fail("INTERNAL_ERROR", "Cannot handle encoding"))
 	}
-	if format != "" && format != "raw" && format != "vhd" || query.Has("chunked") {
+	if format != "" && format != "raw" && format != "vhd" || query.Has("chunked") && format == "vhd" {
 		return t.refuse(http.StatusNotFound, fail("INTERNAL_ERROR", "Unknown format "+format))
 	}
 	ref, disk, err := t.importTarget(query.Get("vdi"), query.Get("sr_id")+query.Get("sr_uuid"), format, length)
@@ -87,9 +88,12 @@ func (t *transfer) receive(ctx context.Context, ref string, disk record, format 
 		breakNow: func() error { return t.breakNow(ctx) },
 	}
 	w := &diskWriter{file: f, size: disk.int("virtual_size"), free: t.pool.freeSpace(disk.str("SR"))}
-	if format == "vhd" {
+	switch {
+	case t.x.req.URL.Query().Has("chunked"):
+		err = t.pool.disks.readChunks(body, w)
+	case format == "vhd":
 		err = t.pool.disks.readVHD(body, w, length, func(done, total int) { t.progress(done, total) })
-	} else {
+	default:
 		err = t.pool.disks.readRaw(body, w, length)
 	}
 	err = errors.Join(err, f.Close())
@@ -153,6 +157,41 @@ func (w *diskWriter) write(p []byte, off int64) error {
 	}
 	_, err := w.file.WriteAt(p, off)
 	return err
+}
+
+// chunkHeader is an offset of 64 bits and a length of 32, little-endian.
+const chunkHeader = 12
+
+// readChunks copies a raw body in the framing of the XenAPI: the pieces of a disk
+// with where they belong, and an empty one at 0 at the end.
+func (s *diskStore) readChunks(body io.Reader, w *diskWriter) error {
+	buf := s.buffer()
+	defer s.give(buf)
+	for {
+		var header [chunkHeader]byte
+		if _, err := io.ReadFull(body, header[:]); err != nil {
+			return fmt.Errorf("header of a chunk: %w", err)
+		}
+		off, left := int64(binary.LittleEndian.Uint64(header[:])), int64(binary.LittleEndian.Uint32(header[8:])) // see below
+		if off < 0 {
+			return fail("VDI_IO_ERROR", "a chunk before the disk")
+		}
+		if off == 0 && left == 0 {
+			_, err := io.Copy(io.Discard, body)
+			return err
+		}
+		for left > 0 {
+			piece := buf[:min(blockSize, left)]
+			if _, err := io.ReadFull(body, piece); err != nil {
+				return fmt.Errorf("chunk: %w", err)
+			}
+			if err := w.write(piece, off); err != nil {
+				return err
+			}
+			off += int64(len(piece))
+			left -= int64(len(piece))
+		}
+	}
 }
 
 // readRaw copies a raw body.

@@ -2,9 +2,11 @@ package xapitest_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -165,4 +167,36 @@ func TestFullRepositoryRefusesDisks(t *testing.T) {
 	require.EqualValues(t, 8*mib, call[int64](t, c, "SR.get_physical_utilisation", p.SR("Local storage").Ref))
 	call[any](t, c, "VDI.destroy", ref)
 	call[string](t, c, "VDI.create", args)
+}
+
+// The framing of the XenAPI itself: pieces with their offsets, in any order.
+func TestChunksOfARawImportGoWhereTheyBelong(t *testing.T) {
+	t.Parallel()
+	p := xapitest.NewPool(t, xapitest.Inventory{})
+	c := p.Client(t)
+	ref, path := newDisk(t, p, c, 4*mib)
+	chunk := func(off, length uint64, data []byte) []byte {
+		b := binary.LittleEndian.AppendUint64(nil, off)
+		return append(binary.LittleEndian.AppendUint32(b, uint32(length)), data...)
+	}
+	whole := slices.Concat(chunk(3*mib, mib, random(mib, 1)), chunk(100, 3, []byte("abc")), chunk(0, 0, nil))
+	send := func(body []byte) *xapi.Task {
+		made := task(t, c)
+		_, _ = cutTalk(t, p, fmt.Sprintf("PUT /import_raw_vdi?chunked=true&vdi=%s&session_id=%s&task_id=%s HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s",
+			ref, login(t, p), made, len(body), body))
+		return finished(t, c, made)
+	}
+	require.EqualValues(t, "success", send(whole).Status)
+	want := make([]byte, 4*mib)
+	copy(want[3*mib:], random(mib, 1))
+	copy(want[100:], "abc")
+	require.True(t, bytes.Equal(want, content(t, path)))
+	for name, body := range map[string][]byte{
+		"no end": whole[:len(whole)-12], "half a header": whole[:len(whole)-1], "half a chunk": whole[:mib],
+		"beyond": chunk(4*mib-1, 2, []byte("no")), "before": chunk(1<<63, 2, []byte("no")), "far": chunk(1<<63-1, 2, []byte("no")),
+	} {
+		rec := send(body)
+		require.EqualValues(t, "failure", rec.Status, name)
+		require.Equal(t, "VDI_IO_ERROR", rec.ErrorInfo[0], name)
+	}
 }

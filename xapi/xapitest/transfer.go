@@ -79,7 +79,11 @@ func sessionOf(r *http.Request) string {
 	if session != "" {
 		return session
 	}
-	for part := range strings.FieldsFuncSeq(r.Header.Get("Cookie"), func(c rune) bool { return c == ';' || c == '&' }) {
+	cookies, separator := r.Header.Get("Cookie"), "&"
+	if strings.Contains(cookies, ";") {
+		separator = ";" // without trimming the space that browsers put behind it
+	}
+	for part := range strings.SplitSeq(cookies, separator) {
 		if value, found := strings.CutPrefix(part, "session_id="); found {
 			session = value
 		}
