@@ -3,6 +3,7 @@ package vhd
 import (
 	"math"
 	"math/bits"
+	"slices"
 	"sort"
 	"sync"
 )
@@ -59,7 +60,7 @@ func (m *blockMap) init(links []*Image) {
 	}
 	m.shift = uint(bits.TrailingZeros64(uint64(unit)))
 	m.top = make([]uint16, divUp(size, unit))
-	for k := len(links) - 1; k >= 0; k-- {
+	for k := range slices.Backward(links) {
 		m.cover(k)
 	}
 	for _, link := range links {

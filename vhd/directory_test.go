@@ -204,7 +204,7 @@ func TestDamagedBlocksOfADirectoryAreErrors(t *testing.T) {
 func TestAliasesLeadToDisksInsideTheDirectoryAlone(t *testing.T) {
 	for content, want := range map[string]error{
 		"d.vhd":                            nil,
-		" ./d.vhd\n":                       nil,
+		"./d.vhd\n":                        nil,
 		"x/../d.vhd":                       nil,
 		"file.vhd":                         nil,
 		"":                                 vhd.ErrNotVHD,

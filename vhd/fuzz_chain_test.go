@@ -127,6 +127,30 @@ func fuzzChain(t *testing.T, files [][]byte) {
 	}
 }
 
+// FuzzParentLocator follows hostile names of parents.
+func FuzzParentLocator(f *testing.F) {
+	f.Add("W2ru", utf16le(`.\p.vhd`, false), "p.vhd")
+	f.Add("W2ku", utf16le(`C:\a\..\p.vhd`, true), `\\server\p.vhd`)
+	f.Add("MacX", []byte("file://./p%2f.vhd"), "../../p.vhd")
+	f.Add("W2ru", []byte{0x00, 0xd8, 0x00}, "\ufffd")
+	child := &spec{typ: vhd.Differencing, size: 1024, blockSize: 512, uuid: 2, parent: 1}
+	parent := &spec{typ: vhd.Dynamic, size: 1024, blockSize: 512, uuid: 1}
+	parent.put(0, filled(1, 0))
+	f.Fuzz(func(t *testing.T, code string, content []byte, name string) {
+		s := *child
+		if len(code) != 4 || len(content) > 1<<16 {
+			return
+		}
+		s.parentName = string([]rune(name)[:min(100, len([]rune(name)))])
+		dir := newCrashDir(map[string][]byte{"d/c.vhd": withLocator(s.encode(), code, content), "d/p.vhd": parent.encode()})
+		chain, err := vhd.OpenDirChain(t.Context(), dir, "d/c.vhd", nil)
+		if err == nil {
+			require.Equal(t, "d/p.vhd", chain.Links()[1].Name())
+			require.True(t, bytes.Equal(model(&s, parent), readAll(t, chain)))
+		}
+	})
+}
+
 // FuzzChunk decodes hostile files of blocks.
 func FuzzChunk(f *testing.F) {
 	s := small()
