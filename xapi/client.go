@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A Client is a login to one pool. It is safe for concurrent use; calls do not wait for each other. It logs in again, once for all
@@ -28,9 +29,12 @@ type Client struct {
 	current  *login
 	replaced map[*login]struct{} // by current, but transfers still run by them
 	renewal  *renewal            // nil when nobody is logging in
-	hosts    hostRecords         // of the pool, as the last login that could read them found them
 	routes   *routes             // for transfers, nil before the first
 	closed   bool
+
+	hosts     hostRecords // of the pool, nil while unknown
+	hostsFrom string      // who told
+	hostsRead time.Time
 }
 
 // Dial logs in to the pool at addr: http(s)://host[:port], or just a host, which means https. Any host of the pool will do: a slave

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // hostRecords are the hosts of a pool by reference: its database alone has these references.
@@ -24,9 +25,18 @@ func (r hostRecord) isCalled(name string) bool {
 	return sameHost(name, r.Address) || sameHost(name, r.Hostname) || sameHost(name, r.NameLabel) || sameHost(short, r.Hostname)
 }
 
+// hostsLife is how long what is known of the hosts of a pool is good enough for a new login on the same host.
+const hostsLife = time.Hour
+
 // learnHosts remembers the hosts of the pool, for the day when the master cannot be reached. A pool that does not tell is none the
 // worse.
 func (c *Client) learnHosts(ctx context.Context, at *login) {
+	c.mu.Lock()
+	known := c.hosts != nil && c.hostsFrom == at.host.Host && time.Since(c.hostsRead) < hostsLife
+	c.mu.Unlock()
+	if known {
+		return
+	}
 	records, err := c.hostsAt(ctx, at)
 	if err != nil {
 		c.log.DebugContext(ctx, "addresses of the hosts not learned", "error", err)
@@ -34,7 +44,7 @@ func (c *Client) learnHosts(ctx context.Context, at *login) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.hosts = records
+	c.hosts, c.hostsFrom, c.hostsRead = records, at.host.Host, time.Now()
 }
 
 func (c *Client) hostsAt(ctx context.Context, at *login) (records hostRecords, err error) {

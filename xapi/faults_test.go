@@ -103,6 +103,10 @@ func (c *countedConn) Close() error {
 	return c.Conn.Close()
 }
 
+// SetWriteDeadline is called by crypto/tls before it says goodbye. In memory that would wait for somebody who listens, under a mutex, and
+// simulated time stands still while one is waited for.
+func (c *countedConn) SetWriteDeadline(time.Time) error { return c.Conn.SetWriteDeadline(time.Now()) }
+
 func (r *rig) vm() string { return r.pool.VM("web").Ref }
 
 // A job is something that a client does.
@@ -237,6 +241,7 @@ type struck struct {
 	job    job
 	want   []error // one of them; none is success
 	calls  map[string]int
+	either bool // or success: it depends on who is faster
 	orphan bool // the answer that told of a snapshot was lost: nobody but the pool knows it
 	limit  time.Duration
 }
@@ -262,10 +267,12 @@ func (s *struck) test(t *testing.T, r *rig) {
 	err := s.job(ctx, r)
 	require.LessOrEqual(t, time.Since(began), limit+time.Minute)
 	cancel()
-	if len(s.want) == 0 {
+	switch {
+	case len(s.want) == 0:
 		require.NoError(t, err)
-	} else {
-		require.Error(t, err)
+	case err == nil:
+		require.True(t, s.either)
+	default:
 		for _, text := range allTexts(err) {
 			require.NotContains(t, text, r.pool.Password())
 			require.NotContains(t, text, "session_id=OpaqueRef")

@@ -233,6 +233,12 @@ func testNoCanaryComesOut(t *testing.T, protocol xapi.Protocol) {
 			"bad redirect":   func() { e.say(302, "text/html", text, "Location", "http://u:"+e.session()+"@[/") },
 			"no redirect":    func() { e.say(302, "text/html", text) },
 			"nothing at all": func() { e.sayRaw("") },
+			"silence": func() { // accepts, and never answers
+				e.serve(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					_, _ = io.Copy(io.Discard, r.Body)
+					<-r.Context().Done()
+				}))
+			},
 		}
 	}
 	c := dial()
@@ -267,13 +273,9 @@ func testNoCanaryComesOut(t *testing.T, protocol xapi.Protocol) {
 			return c.Call(ctx, "VM.start", &n, "OpaqueRef:vm")
 		})
 		use("task", func(ctx context.Context) error { return c.CallAsync(ctx, "VM.start", new(int)) })
-		use("export", func(ctx context.Context) error {
-			d, err := c.ExportVDI(ctx, "OpaqueRef:vdi", nil)
-			if err == nil { // any text is the name of a task
-				err = d.Finish(ctx)
-			}
-			return err
-		})
+		for what, transfer := range everyTransfer {
+			use(what, func(ctx context.Context) error { return transfer(ctx, c) })
+		}
 		// with calls that work, so that the handler is reached
 		handler := func() http.Handler {
 			answers()[name]()
@@ -290,13 +292,9 @@ func testNoCanaryComesOut(t *testing.T, protocol xapi.Protocol) {
 			})
 		}()
 		e.serve(handler)
-		d, err := c.ExportVDI(t.Context(), "OpaqueRef:vdi", nil)
-		if err == nil {
-			note(d)
-			err = d.Finish(t.Context())
+		for what, transfer := range everyTransfer {
+			collect(what+", reached: "+name, transfer(t.Context(), c))
 		}
-		collect("download: "+name, err)
-		collect("upload: "+name, c.ImportVDI(t.Context(), "OpaqueRef:vdi", 3, strings.NewReader("abc"), nil))
 	}
 	e.serve(http.HandlerFunc(e.logIn))
 	require.NoError(t, c.Close())
@@ -310,6 +308,52 @@ func testNoCanaryComesOut(t *testing.T, protocol xapi.Protocol) {
 	require.NotContains(t, log.String(), mark)
 	require.NotEmpty(t, log.String())
 	require.NotContains(t, seen.String(), mark)
+}
+
+// everyTransfer is one of each kind.
+var everyTransfer = map[string]func(ctx context.Context, c *xapi.Client) error{
+	"export of a VHD": downloading(func(ctx context.Context, c *xapi.Client) (*xapi.Download, error) {
+		return c.ExportVDI(ctx, "OpaqueRef:vdi", nil)
+	}),
+	"raw export": downloading(func(ctx context.Context, c *xapi.Client) (*xapi.Download, error) {
+		return c.ExportVDI(ctx, "OpaqueRef:vdi", &xapi.ExportVDIOptions{Format: "raw"})
+	}),
+	"export of a VM": downloading(func(ctx context.Context, c *xapi.Client) (*xapi.Download, error) {
+		return c.ExportVM(ctx, "OpaqueRef:vm", &xapi.ExportVMOptions{Compression: xapi.CompressZstd})
+	}),
+	"export of metadata": downloading(func(ctx context.Context, c *xapi.Client) (*xapi.Download, error) {
+		return c.ExportMetadata(ctx, "", nil)
+	}),
+	"dump": downloading(func(ctx context.Context, c *xapi.Client) (*xapi.Download, error) { return c.DumpDatabase(ctx, nil) }),
+	"import into a disk": func(ctx context.Context, c *xapi.Client) error {
+		return c.ImportVDI(ctx, "OpaqueRef:vdi", 3, strings.NewReader("abc"), nil)
+	},
+	"import of a VM": func(ctx context.Context, c *xapi.Client) error {
+		_, err := c.ImportVM(ctx, 3, strings.NewReader("abc"), nil)
+		return err
+	},
+	"import of a VM of unknown length": func(ctx context.Context, c *xapi.Client) error {
+		_, err := c.ImportVM(ctx, xapi.UnknownLength, io.MultiReader(strings.NewReader("ova.xml"), io.LimitReader(zeros{}, 2048)), nil)
+		return err
+	},
+	"import of metadata": func(ctx context.Context, c *xapi.Client) error {
+		_, err := c.ImportMetadata(ctx, 3, strings.NewReader("abc"), nil)
+		return err
+	},
+}
+
+// downloading reads an export to its end.
+func downloading(open func(context.Context, *xapi.Client) (*xapi.Download, error)) func(context.Context, *xapi.Client) error {
+	return func(ctx context.Context, c *xapi.Client) error {
+		d, err := open(ctx, c)
+		if err != nil {
+			return err
+		}
+		if text := fmt.Sprintf("%+v %#v", d, d); strings.Contains(text, mark) {
+			return errors.New("a download shows " + text)
+		}
+		return errors.Join(d.Finish(ctx), d.Close())
+	}
 }
 
 // lockedBuffer is a log that goroutines share.

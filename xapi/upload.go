@@ -133,7 +133,7 @@ func (b *uploadBody) Read(p []byte) (int, error) {
 
 // wait returns when the body may flow, or is closed.
 func (b *uploadBody) wait() {
-	timer := time.NewTimer(bodyGrace)
+	timer := time.NewTimer(min(bodyGrace, b.upload.limit))
 	defer timer.Stop()
 	select {
 	case <-b.closed:
