@@ -3,6 +3,7 @@ package testenv
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 )
 
 // The exports of a [Ganesha].
@@ -47,7 +48,8 @@ const ganeshaExport = `EXPORT { Export_Id = %d; Path = %q; Pseudo = %q; Access_T
 `
 
 func (g *Ganesha) config(lockPort int) string {
-	text := fmt.Sprintf(`NFS_CORE_PARAM { Bind_addr = 127.0.0.1; NFS_Port = %d; MNT_Port = %d; NLM_Port = %d; Enable_NLM = false; Enable_RQUOTA = false;
+	var text strings.Builder
+	fmt.Fprintf(&text, `NFS_CORE_PARAM { Bind_addr = 127.0.0.1; NFS_Port = %d; MNT_Port = %d; NLM_Port = %d; Enable_NLM = false; Enable_RQUOTA = false;
   NFS_Protocols = 3; Enable_UDP = false; mount_path_pseudo = true; fsid_device = true; }
 NFSV4 { Graceless = true; RecoveryRoot = %q; }
 LOG { Default_Log_Level = EVENT; }
@@ -62,7 +64,7 @@ LOG { Default_Log_Level = EVENT; }
 		{"ro", ExportRO, "RO", "No_Root_Squash", false},
 		{"full", ExportFull, "RW", "No_Root_Squash", false},
 	} {
-		text += fmt.Sprintf(ganeshaExport, 10+i, filepath.Join(g.dir, e.dir), e.export, e.access, e.squash, e.privileged)
+		fmt.Fprintf(&text, ganeshaExport, 10+i, filepath.Join(g.dir, e.dir), e.export, e.access, e.squash, e.privileged)
 	}
-	return text
+	return text.String()
 }

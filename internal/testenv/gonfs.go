@@ -154,15 +154,19 @@ func (d *billyDir) MkdirAll(name string, perm os.FileMode) error {
 }
 
 func (d *billyDir) TempFile(string, string) (billy.File, error) { return nil, errors.ErrUnsupported }
-func (d *billyDir) Chroot(string) (billy.Filesystem, error)     { return nil, errors.ErrUnsupported }
-func (d *billyDir) Mknod(string, uint32, uint32, uint32) error  { return errors.ErrUnsupported }
-func (d *billyDir) Mkfifo(string, uint32) error                 { return errors.ErrUnsupported }
-func (d *billyDir) Socket(string) error                         { return errors.ErrUnsupported }
-func (d *billyDir) Chmod(name string, mode fs.FileMode) error   { return d.root.Chmod(local(name), mode) }
+
+func (d *billyDir) Chroot(string) (billy.Filesystem, error)    { return nil, errors.ErrUnsupported }
+func (d *billyDir) Mknod(string, uint32, uint32, uint32) error { return errors.ErrUnsupported }
+func (d *billyDir) Mkfifo(string, uint32) error                { return errors.ErrUnsupported }
+func (d *billyDir) Socket(string) error                        { return errors.ErrUnsupported }
+func (d *billyDir) Chmod(name string, mode fs.FileMode) error  { return d.root.Chmod(local(name), mode) }
+
 func (d *billyDir) Lchown(name string, uid, gid int) error {
 	return d.root.Lchown(local(name), uid, gid)
 }
+
 func (d *billyDir) Chown(name string, uid, gid int) error { return d.root.Chown(local(name), uid, gid) }
+
 func (d *billyDir) Chtimes(name string, atime, mtime time.Time) error {
 	return d.root.Chtimes(local(name), atime, mtime)
 }

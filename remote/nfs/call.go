@@ -29,9 +29,10 @@ type call struct {
 	dst  []byte  // where the data of a READ goes; nil for all other calls
 	max  int     // more bytes than this no answer has
 
-	reply []byte // the answer behind its xid, without what is in dst
-	n     int    // bytes in dst
-	done  chan error
+	reply []byte        // the answer behind its xid, without what is in dst
+	n     int           // bytes in dst
+	done  chan struct{} // sent to when err and the answer are there
+	err   error
 	since time.Time // when it was sent
 
 	answer decoder // of reply
@@ -54,7 +55,7 @@ func newCallPool(firstXID uint32) *callPool {
 func (p *callPool) get(credential []byte, program, version, procedure uint32) *call {
 	k, _ := p.pool.Get().(*call)
 	if k == nil {
-		k = &call{done: make(chan error, 1)}
+		k = &call{done: make(chan struct{}, 1)}
 	}
 	k.max = smallReply
 	k.e.b = append(k.e.b[:0], 0, 0, 0, 0) // the record mark, known when it is sent
@@ -75,7 +76,7 @@ func (p *callPool) get(credential []byte, program, version, procedure uint32) *c
 
 // put takes a call back that nobody waits for or fills any more.
 func (p *callPool) put(k *call) {
-	k.data, k.dst, k.n = nil, nil, 0
+	k.data, k.dst, k.n, k.err = nil, nil, 0, nil
 	clear(k.parts[:])
 	if cap(k.reply) > pooledReply {
 		k.reply = nil
@@ -94,6 +95,12 @@ func (k *call) again() {
 	case <-k.done:
 	default:
 	}
+}
+
+// finish gives the call back to who waits for it.
+func (k *call) finish(err error) {
+	k.err = err
+	k.done <- struct{}{}
 }
 
 // message is what goes over the wire, in as many parts as it lies in memory. It

@@ -35,7 +35,7 @@ func (c *client) exactlyOnce(ctx context.Context, k *call, took func(context.Con
 			if deadline.IsZero() {
 				deadline = time.Now().Add(c.session.timeout)
 			}
-		case sendings == 1 || !isStatus(err, statusExist, statusNoEnt, statusNotEmpty):
+		case sendings == 1 || !isStatus(err, errExist, errNoEnt, errNotEmpty):
 			return nil, err
 		}
 		done, checkErr := took(ctx)
@@ -65,7 +65,7 @@ func signature() time.Time {
 func (c *client) signed(dir handle, name string, kind fileType, sign time.Time) func(context.Context) (bool, error) {
 	return func(ctx context.Context) (bool, error) {
 		o, err := c.lookup(ctx, dir, name)
-		if isStatus(err, statusNoEnt) {
+		if isStatus(err, errNoEnt) {
 			return false, nil
 		}
 		return err == nil && o.a.kind == kind && o.a.mtime.Equal(sign), err
@@ -98,7 +98,7 @@ func (c *client) create(ctx context.Context, dir handle, name string) (object, e
 	_, _ = rand.Read(verifier[:]) // never fails
 	k.e.fixed(verifier[:])
 	d, err := c.do(ctx, k)
-	if isStatus(err, statusNotSupp) {
+	if isStatus(err, errNotSupp) {
 		c.notExclusive.Store(true)
 		return c.createGuarded(ctx, dir, name)
 	}
@@ -157,7 +157,7 @@ func (c *client) remove(ctx context.Context, dir handle, name string, o *object)
 	k.e.string(name)
 	_, err := c.exactlyOnce(ctx, k, func(ctx context.Context) (bool, error) {
 		now, err := c.lookup(ctx, dir, name)
-		if isStatus(err, statusNoEnt) {
+		if isStatus(err, errNoEnt) {
 			return true, nil
 		}
 		return err == nil && !now.a.same(&o.a), err // somebody else's by now
@@ -183,7 +183,7 @@ func (c *client) arrived(dir handle, name string, o *object, toDir handle, toNam
 		if err == nil && old.a.same(&o.a) {
 			return false, nil
 		}
-		if err != nil && !isStatus(err, statusNoEnt) {
+		if err != nil && !isStatus(err, errNoEnt) {
 			return false, err
 		}
 		return c.isAt(o, toDir, toName)(ctx)
@@ -194,7 +194,7 @@ func (c *client) arrived(dir handle, name string, o *object, toDir handle, toNam
 func (c *client) isAt(o *object, dir handle, name string) func(context.Context) (bool, error) {
 	return func(ctx context.Context) (bool, error) {
 		now, err := c.lookup(ctx, dir, name)
-		if isStatus(err, statusNoEnt) {
+		if isStatus(err, errNoEnt) {
 			return false, nil
 		}
 		return err == nil && now.a.same(&o.a), err

@@ -43,6 +43,8 @@ type client struct {
 	credential []byte
 	weak       bool // connections come from ordinary ports
 
+	listingSize int // bytes of memory that one directory may take
+
 	notExclusive atomic.Bool // the server cannot create exclusively
 }
 
@@ -114,7 +116,7 @@ func (c *client) patiently(ctx context.Context, try func() (*decoder, error)) (*
 	begun := time.Now()
 	for pause := firstJukebox; ; pause = min(2*pause, maxJukebox) {
 		d, err := try()
-		if !isStatus(err, statusJukebox) || time.Since(begun) > c.session.timeout {
+		if !isStatus(err, errJukebox) || time.Since(begun) > c.session.timeout {
 			return d, err
 		}
 		wait := time.NewTimer(pause)
@@ -261,8 +263,7 @@ func (c *client) limits(ctx context.Context, root handle) (limits, error) {
 	k.e.opaque(root.bytes())
 	d, err = c.do(ctx, k)
 	if err != nil {
-		var s status
-		if errors.As(err, &s) { // it need not be able to tell
+		if _, ok := errors.AsType[status](err); ok { // it need not be able to tell
 			return l, nil
 		}
 		return limits{}, err

@@ -76,7 +76,7 @@ func (c *conn) receive(r *records) error {
 		return r.skip(maxStray)
 	}
 	err := k.receive(r)
-	k.done <- networkError(err)
+	k.finish(networkError(err))
 	return err
 }
 
@@ -120,7 +120,7 @@ func (c *conn) fail(err error) {
 	_ = c.nc.Close() // nothing that was written counts before its answer
 	for id, k := range c.waiting {
 		delete(c.waiting, id)
-		k.done <- err
+		k.finish(err)
 	}
 }
 
@@ -196,8 +196,8 @@ func (c *conn) write(ctx context.Context, k *call) error {
 // wait waits for the answer to a call that was sent.
 func (c *conn) wait(ctx context.Context, k *call) error {
 	select {
-	case err := <-k.done:
-		return err
+	case <-k.done:
+		return k.err
 	case <-ctx.Done():
 	}
 	if c.forget(k) {

@@ -129,14 +129,14 @@ func (f *file) Close() error {
 // of two.
 func (f *file) relocate() (handle, error) {
 	if f.writable {
-		return handle{}, statusStale
+		return handle{}, errStale
 	}
 	o, err := f.fs.find(f.ctx, f.name)
 	if err != nil {
 		return handle{}, err
 	}
 	if !o.a.same(&f.found) || o.a.size != f.found.size || !o.a.mtime.Equal(f.found.mtime) {
-		return handle{}, statusStale
+		return handle{}, errStale
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -172,7 +172,7 @@ func (w *writes) committed(n int, expected, got verifier, err error) error {
 	var s status
 	switch {
 	case w.failed != nil:
-	case errors.As(err, &s) && s != statusJukebox:
+	case errors.As(err, &s) && s != errJukebox:
 		w.failed = cause(err)
 	case err != nil:
 		return err

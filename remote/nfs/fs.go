@@ -107,7 +107,7 @@ func (f *FS) ReadDir(ctx context.Context, name string) ([]fs.DirEntry, error) {
 	}
 	o, err := f.find(ctx, name)
 	if err == nil && o.a.kind != typeDir {
-		err = status(statusNotDir)
+		err = errNotDir
 	}
 	if err != nil {
 		return nil, pathError("readdir", name, err)
@@ -164,7 +164,7 @@ func (f *FS) openExisting(ctx context.Context, name string) (object, error) {
 	case err != nil:
 		return o, err
 	case o.a.kind == typeDir:
-		return o, status(statusIsDir)
+		return o, errIsDir
 	case o.a.kind != typeRegular:
 		return o, errNotRegular
 	}
@@ -177,7 +177,7 @@ func (f *FS) Mkdir(ctx context.Context, name string) error {
 		return err
 	}
 	if name == "." {
-		return pathError("mkdir", name, statusExist)
+		return pathError("mkdir", name, errExist)
 	}
 	return pathError("mkdir", name, f.at(ctx, name, func(p *place) error {
 		return f.client.mkdir(ctx, p.dir, p.base)
@@ -205,11 +205,11 @@ func (f *FS) Remove(ctx context.Context, name string) error {
 // says only that it failed.
 func (f *FS) removeObject(ctx context.Context, dir handle, name string, o *object) error {
 	err := f.client.remove(ctx, dir, name, o)
-	if o.a.kind != typeDir || !isStatus(err, statusExist, statusIO, statusServerFault) {
+	if o.a.kind != typeDir || !isStatus(err, errExist, errIO, errServerFault) {
 		return err
 	}
 	if entries, listErr := f.client.list(ctx, o.h); listErr == nil && len(entries) > 0 {
-		return statusNotEmpty
+		return errNotEmpty
 	}
 	return err
 }
@@ -231,7 +231,7 @@ func (f *FS) RenameNoReplace(ctx context.Context, oldname, newname string) error
 			return errors.ErrUnsupported
 		}
 		if err := f.client.link(ctx, o, to.dir, to.base); err != nil {
-			if isStatus(err, statusNotSupp, statusPerm, statusMLink, statusXDev, statusInval) {
+			if isStatus(err, errNotSupp, errPerm, errMLink, errXDev, errInval) {
 				return errors.ErrUnsupported
 			}
 			return err

@@ -130,7 +130,7 @@ func FuzzReply(f *testing.F) {
 		}
 		c := newConn(nil, "", time.Minute, nil)
 		dst := make([]byte, 64)
-		calls := []*call{{done: make(chan error, 1), dst: dst, max: smallReply}, {done: make(chan error, 1), max: smallReply}}
+		calls := []*call{{done: make(chan struct{}, 1), dst: dst, max: smallReply}, {done: make(chan struct{}, 1), max: smallReply}}
 		c.waiting[1], c.waiting[2] = calls[0], calls[1]
 		records := newRecords(bytes.NewReader(stream))
 		for c.receive(records) == nil {
@@ -147,57 +147,56 @@ func FuzzReply(f *testing.F) {
 }
 
 func TestAHostileServerGetsATypedErrorAndNoMemory(t *testing.T) {
-	lie := func(result func(e *encoder)) answerFunc { return ok(result) }
 	for _, c := range []struct {
 		what      string
 		procedure uint32
 		answer    answerFunc
 		kind      error
 	}{
-		{"more data than asked for", procRead, lie(func(e *encoder) {
+		{"more data than asked for", procRead, ok(func(e *encoder) {
 			e.bool(false)
 			e.uint32(1 << 30)
 			e.bool(false)
 			e.uint32(1 << 30)
 		}), ErrProtocol},
-		{"count and length differ", procRead, lie(func(e *encoder) {
+		{"count and length differ", procRead, ok(func(e *encoder) {
 			e.bool(false)
 			e.uint32(9)
 			e.bool(false)
 			e.opaque(make([]byte, 8))
 		}), ErrProtocol},
-		{"no data and no end", procRead, lie(func(e *encoder) {
+		{"no data and no end", procRead, ok(func(e *encoder) {
 			e.bool(false)
 			e.uint32(0)
 			e.bool(false)
 			e.uint32(0)
 		}), ErrProtocol},
-		{"more written than asked for", procWrite, lie(func(e *encoder) {
+		{"more written than asked for", procWrite, ok(func(e *encoder) {
 			e.testWcc()
 			e.uint32(1 << 30)
 			e.uint32(2)
 			e.fixed(make([]byte, 8))
 		}), ErrProtocol},
-		{"nothing written", procWrite, lie(func(e *encoder) {
+		{"nothing written", procWrite, ok(func(e *encoder) {
 			e.testWcc()
 			e.uint32(0)
 			e.uint32(2)
 			e.fixed(make([]byte, 8))
 		}), ErrProtocol},
-		{"a listing in circles", procReadDirPlus, lie(func(e *encoder) { e.testPage(false, "a", "b") }), ErrProtocol},
-		{"a page without entries", procReadDirPlus, lie(func(e *encoder) { e.testPage(false) }), ErrProtocol},
-		{"a name with a slash", procReadDirPlus, lie(func(e *encoder) { e.testPage(true, "../../etc/passwd") }), ErrProtocol},
-		{"no name", procReadDirPlus, lie(func(e *encoder) { e.testPage(true, "") }), ErrProtocol},
+		{"a listing in circles", procReadDirPlus, ok(func(e *encoder) { e.testPage(false, "a", "b") }), ErrProtocol},
+		{"a page without entries", procReadDirPlus, ok(func(e *encoder) { e.testPage(false) }), ErrProtocol},
+		{"a name with a slash", procReadDirPlus, ok(func(e *encoder) { e.testPage(true, "../../etc/passwd") }), ErrProtocol},
+		{"no name", procReadDirPlus, ok(func(e *encoder) { e.testPage(true, "") }), ErrProtocol},
 		{"a listing without end", procReadDirPlus, endless(), ErrProtocol},
-		{"an empty handle", procLookup, lie(func(e *encoder) { e.opaque(nil) }), ErrProtocol},
-		{"a long handle", procLookup, lie(func(e *encoder) { e.opaque(make([]byte, 65)) }), ErrProtocol},
-		{"a huge file", procLookup, lie(func(e *encoder) {
+		{"an empty handle", procLookup, ok(func(e *encoder) { e.opaque(nil) }), ErrProtocol},
+		{"a long handle", procLookup, ok(func(e *encoder) { e.opaque(make([]byte, 65)) }), ErrProtocol},
+		{"a huge file", procLookup, ok(func(e *encoder) {
 			e.opaque([]byte{2})
 			e.bool(true)
 			e.testAttr(typeRegular, 1<<63)
 		}), ErrProtocol},
 		{"an unknown status", procLookup, failing(12345), status(12345)},
-		{"a loop of links", procLookup, lie(func(e *encoder) {
+		{"a loop of links", procLookup, ok(func(e *encoder) {
 			e.opaque([]byte{2})
 			e.bool(true)
 			e.testAttr(typeSymlink, 1)
@@ -207,6 +206,7 @@ func TestAHostileServerGetsATypedErrorAndNoMemory(t *testing.T) {
 			s := newScript()
 			s.set(procReadLink, ok(func(e *encoder) { e.bool(false); e.string("x") }))
 			f := openScript(t, s, time.Minute)
+			f.client.listingSize = 4 << 20
 			s.set(c.procedure, c.answer)
 			err := useEverything(t.Context(), f)
 			require.Error(t, err)
@@ -269,7 +269,7 @@ func TestRefusalsOfTheRPCLayerAreTyped(t *testing.T) {
 		{"not a reply", []uint32{0, 0, 0, 0, 0}, ErrProtocol},
 		{"no such program", []uint32{1, 0, 0, 0, 1}, errors.ErrUnsupported},
 		{"another version", []uint32{1, 0, 0, 0, 2, 4, 4}, errors.ErrUnsupported},
-		{"no such procedure", []uint32{1, 0, 0, 0, 3}, statusNotSupp},
+		{"no such procedure", []uint32{1, 0, 0, 0, 3}, errNotSupp},
 		{"garbage", []uint32{1, 0, 0, 0, 4}, os.ErrInvalid},
 		{"internal error", []uint32{1, 0, 0, 0, 5}, remote.ErrUnavailable},
 		{"no such answer", []uint32{1, 0, 0, 0, 6}, ErrProtocol},

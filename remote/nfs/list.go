@@ -10,7 +10,7 @@ import (
 const (
 	listNames   = 32 << 10  // bytes of names and cookies that one answer shall hold
 	listReply   = 256 << 10 // bytes of one whole answer
-	maxListing  = 64 << 20  // bytes of memory that one directory may take here
+	listingSize = 64 << 20  // bytes of memory that one directory may take here
 	entrySize   = 200       // of these, for an entry besides its name
 	maxName     = 1024      // bytes; most servers have 255
 	maxRestarts = 3         // of a listing whose place the server has forgotten
@@ -39,7 +39,7 @@ type page struct {
 func (c *client) list(ctx context.Context, dir handle) ([]entry, error) {
 	for restarts := 0; ; restarts++ {
 		entries, err := c.listOnce(ctx, dir)
-		if isStatus(err, statusBadCookie) && restarts < maxRestarts {
+		if isStatus(err, errBadCookie) && restarts < maxRestarts {
 			continue
 		}
 		if err != nil {
@@ -68,7 +68,7 @@ func (c *client) listOnce(ctx context.Context, dir handle) ([]entry, error) {
 			size += entrySize + len(next.entries[i].name)
 		}
 		switch {
-		case size > maxListing:
+		case size > c.listingSize:
 			return nil, violation("a directory of more than %d entries", len(all))
 		case next.last:
 			return all, nil
@@ -132,7 +132,7 @@ func (c *client) complete(ctx context.Context, dir handle, entries []entry) ([]e
 	for _, e := range entries {
 		if !e.known {
 			o, err := c.lookup(ctx, dir, e.name)
-			if isStatus(err, statusNoEnt) {
+			if isStatus(err, errNoEnt) {
 				continue
 			}
 			if err != nil {

@@ -92,7 +92,7 @@ func (m *mounter) mount(ctx context.Context, port int, dir string) (root handle,
 			if err == nil {
 				return nil
 			}
-			if !isStatus(err, statusNoEnt, statusAcces, statusPerm, statusNotDir, statusInval, statusNameTooLong) {
+			if !isStatus(err, errNoEnt, errAcces, errPerm, errNotDir, errInval, errNameTooLong) {
 				return err
 			}
 			if first == nil {

@@ -50,7 +50,7 @@ func Open(ctx context.Context, host, dir string, opts *Options) (*FS, error) {
 }
 
 func newClient(m *mounter, port int, opts *Options) *client {
-	c := &client{calls: m.calls, credential: m.credential, weak: m.weak}
+	c := &client{calls: m.calls, credential: m.credential, weak: m.weak, listingSize: listingSize}
 	peer := m.dialer.address(port)
 	probe := func() *call { return m.calls.get(nil, programNFS, versionNFS, procNull) }
 	c.session = newSession(peer, opts.SilenceLimit(), opts.Log(), func(ctx context.Context) (*conn, error) {
@@ -70,9 +70,9 @@ func (m *mounter) refused(host, dir string, err error) error {
 	switch {
 	case errors.As(err, &unreachable):
 		return err
-	case m.weak && (isStatus(err, statusAcces, statusPerm) || errors.As(err, &r) && r.weak):
+	case m.weak && (isStatus(err, errAcces, errPerm) || errors.As(err, &r) && r.weak):
 		err = fmt.Errorf("%w; perhaps because %s", remote.PathError("mount", dir, cause(err)), hint)
-	case isStatus(err, statusAcces, statusPerm, statusNoEnt):
+	case isStatus(err, errAcces, errPerm, errNoEnt):
 		err = fmt.Errorf("%w: not exported to this machine, or not there", remote.PathError("mount", dir, cause(err)))
 	default:
 		err = remote.PathError("mount", dir, cause(err))
@@ -84,7 +84,7 @@ func (m *mounter) refused(host, dir string, err error) error {
 // limits.
 func (f *FS) enter(ctx context.Context, export, rest string, create bool) (err error) {
 	if f.limits, err = f.client.limits(ctx, f.root); err != nil {
-		weak := f.client.weak && isStatus(err, statusPerm, statusAcces)
+		weak := f.client.weak && isStatus(err, errPerm, errAcces)
 		err = remote.PathError("mount", export, cause(err))
 		if weak {
 			err = fmt.Errorf("%w; perhaps because %s", err, hint)
@@ -102,7 +102,7 @@ func (f *FS) enter(ctx context.Context, export, rest string, create bool) (err e
 		o, err = f.find(ctx, rest)
 	}
 	if err == nil && o.a.kind != typeDir {
-		err = status(statusNotDir)
+		err = errNotDir
 	}
 	if err != nil {
 		return &remote.UnreachableError{

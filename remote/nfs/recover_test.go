@@ -18,20 +18,23 @@ import (
 
 const timeout = time.Minute
 
+// stage is the test inside a bubble.
+type stage struct{ *testing.T }
+
 // bubble runs a test with the time of its own that stands still while anything
 // can go on.
-func bubble(t *testing.T, test func(t *testing.T, s *script, f *FS)) {
+func bubble(t *testing.T, test func(t stage, s *script, f *FS)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := newScript()
-		test(t, s, openScript(t, s, timeout))
+		test(stage{t}, s, openScript(t, s, timeout))
 	})
 }
 
 func took(since time.Time) time.Duration { return time.Since(since) }
 
 func TestASilentServerIsGivenUpAfterTheTimeout(t *testing.T) {
-	bubble(t, func(t *testing.T, s *script, f *FS) {
+	bubble(t, func(t stage, s *script, f *FS) {
 		nothing := func(*decoder, *encoder) fate { return silence }
 		for _, procedure := range []uint32{procNull, procLookup} {
 			s.set(procedure, nothing)
@@ -50,7 +53,7 @@ func TestASilentServerIsGivenUpAfterTheTimeout(t *testing.T) {
 }
 
 func TestAServerThatIsBusyButAliveIsWaitedFor(t *testing.T) {
-	bubble(t, func(t *testing.T, s *script, f *FS) {
+	bubble(t, func(t stage, s *script, f *FS) {
 		file, err := f.OpenFile(t.Context(), "x", os.O_RDWR)
 		require.NoError(t, err)
 		_, err = file.WriteAt(make([]byte, 10), 0)
@@ -69,7 +72,7 @@ func TestAServerThatIsBusyButAliveIsWaitedFor(t *testing.T) {
 }
 
 func TestAnIdleConnectionIsKeptAlive(t *testing.T) {
-	bubble(t, func(t *testing.T, s *script, f *FS) {
+	bubble(t, func(t stage, s *script, f *FS) {
 		time.Sleep(10 * timeout) //nolint:forbidigo // of the bubble's time
 		synctest.Wait()
 		require.Greater(t, s.count(procNull), 10)
@@ -80,7 +83,7 @@ func TestAnIdleConnectionIsKeptAlive(t *testing.T) {
 }
 
 func TestAnUnreachableServerIsTriedUntilTheTimeoutAndNotTooOften(t *testing.T) {
-	bubble(t, func(t *testing.T, s *script, f *FS) {
+	bubble(t, func(t stage, s *script, f *FS) {
 		s.hangUpAll(syscall.ECONNREFUSED)
 		begun := time.Now()
 		_, err := f.ReadDir(t.Context(), ".")
@@ -92,7 +95,7 @@ func TestAnUnreachableServerIsTriedUntilTheTimeoutAndNotTooOften(t *testing.T) {
 }
 
 func TestCallsGoOnWhenTheServerIsBackInTime(t *testing.T) {
-	bubble(t, func(t *testing.T, s *script, f *FS) {
+	bubble(t, func(t stage, s *script, f *FS) {
 		file, err := f.OpenFile(t.Context(), "x", os.O_RDONLY)
 		require.NoError(t, err)
 		s.hangUpAll(syscall.ECONNREFUSED)
@@ -115,7 +118,7 @@ func TestCallsGoOnWhenTheServerIsBackInTime(t *testing.T) {
 }
 
 func TestTheEndOfAContextEndsACallAtOnceAndNothingElse(t *testing.T) {
-	bubble(t, func(t *testing.T, s *script, f *FS) {
+	bubble(t, func(t stage, s *script, f *FS) {
 		cause := errors.New("the caller went away")
 		sent := make(chan struct{})
 		s.set(procLookup, func(*decoder, *encoder) fate { close(sent); return silence })
@@ -136,7 +139,7 @@ func TestTheEndOfAContextEndsACallAtOnceAndNothingElse(t *testing.T) {
 }
 
 func TestTheEndOfAContextEndsACallThatCannotEvenBeSent(t *testing.T) {
-	bubble(t, func(t *testing.T, s *script, f *FS) {
+	bubble(t, func(t stage, s *script, f *FS) {
 		file, err := f.OpenFile(t.Context(), "x", os.O_RDWR)
 		require.NoError(t, err)
 		_ = file
@@ -161,13 +164,13 @@ func TestTheEndOfAContextEndsACallThatCannotEvenBeSent(t *testing.T) {
 }
 
 func TestAServerThatAsksForPatienceGetsIt(t *testing.T) {
-	bubble(t, func(t *testing.T, s *script, f *FS) {
+	bubble(t, func(t stage, s *script, f *FS) {
 		honest := newScript().answers
 		var asked atomic.Int32
 		for _, procedure := range []uint32{procLookup, procRead} {
 			s.set(procedure, func(args *decoder, e *encoder) fate {
 				if asked.Add(1)%3 != 0 {
-					return failing(statusJukebox)(args, e)
+					return failing(errJukebox)(args, e)
 				}
 				return honest[[2]uint32{programNFS, procedure}](args, e)
 			})
@@ -176,14 +179,14 @@ func TestAServerThatAsksForPatienceGetsIt(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, data, fileSize)
 
-		s.set(procLookup, failing(statusJukebox))
+		s.set(procLookup, failing(errJukebox))
 		_, err = f.Stat(t.Context(), "x")
 		require.ErrorIs(t, err, remote.ErrUnavailable, "but not for ever")
 	})
 }
 
 func TestDataThatARestartedServerMayHaveDroppedIsLost(t *testing.T) {
-	bubble(t, func(t *testing.T, s *script, f *FS) {
+	bubble(t, func(t stage, s *script, f *FS) {
 		file, err := f.OpenFile(t.Context(), "x", os.O_RDWR|os.O_CREATE|os.O_EXCL)
 		require.NoError(t, err)
 		_, err = file.WriteAt(make([]byte, 10), 0)
@@ -201,7 +204,7 @@ func TestDataThatARestartedServerMayHaveDroppedIsLost(t *testing.T) {
 }
 
 func TestARestartAfterASyncLosesNothing(t *testing.T) {
-	bubble(t, func(t *testing.T, s *script, f *FS) {
+	bubble(t, func(t stage, s *script, f *FS) {
 		file, err := f.OpenFile(t.Context(), "x", os.O_RDWR|os.O_CREATE|os.O_EXCL)
 		require.NoError(t, err)
 		_, err = file.WriteAt(make([]byte, 10), 0)
@@ -226,7 +229,7 @@ func TestARestartAfterASyncLosesNothing(t *testing.T) {
 }
 
 func TestUseAfterCloseIsErrClosed(t *testing.T) {
-	bubble(t, func(t *testing.T, s *script, f *FS) {
+	bubble(t, func(t stage, s *script, f *FS) {
 		waiting := make(chan struct{})
 		s.set(procLookup, func(*decoder, *encoder) fate { close(waiting); return silence })
 		failed := make(chan error)
@@ -243,7 +246,7 @@ func TestUseAfterCloseIsErrClosed(t *testing.T) {
 }
 
 func TestOnlyTheVeryFileIsFoundAgainWhenItsHandleIsStale(t *testing.T) {
-	bubble(t, func(t *testing.T, s *script, f *FS) {
+	bubble(t, func(t stage, s *script, f *FS) {
 		honest := newScript().answers
 		file, err := f.OpenFile(t.Context(), "x", os.O_RDONLY)
 		require.NoError(t, err)
@@ -254,7 +257,7 @@ func TestOnlyTheVeryFileIsFoundAgainWhenItsHandleIsStale(t *testing.T) {
 			s.set(procRead, func(args *decoder, e *encoder) fate {
 				if first {
 					first = false
-					return failing(statusStale)(args, e)
+					return failing(errStale)(args, e)
 				}
 				return honest[[2]uint32{programNFS, procRead}](args, e)
 			})
@@ -288,7 +291,7 @@ func TestAnErrorOfOpenNamesWhatCouldNotBeReached(t *testing.T) {
 	}{
 		{"host", remote.PartHost, remote.ErrUnavailable, "server:2", func(s *script) { s.refuse = syscall.ECONNREFUSED }},
 		{"export", remote.PartShare, fs.ErrPermission, "/export of server", func(s *script) {
-			s.answers[[2]uint32{programMount, procMount}] = failing(statusAcces)
+			s.answers[[2]uint32{programMount, procMount}] = failing(errAcces)
 		}},
 		{"Kerberos", remote.PartShare, errors.ErrUnsupported, "file://", func(s *script) {
 			s.answers[[2]uint32{programMount, procMount}] = ok(func(e *encoder) {
@@ -301,7 +304,7 @@ func TestAnErrorOfOpenNamesWhatCouldNotBeReached(t *testing.T) {
 			honest := s.answers[[2]uint32{programMount, procMount}]
 			s.answers[[2]uint32{programMount, procMount}] = func(args *decoder, e *encoder) fate {
 				if string(args.opaque(100)) != "/" {
-					return failing(statusNoEnt)(args, e)
+					return failing(errNoEnt)(args, e)
 				}
 				return honest(args, e)
 			}

@@ -34,8 +34,7 @@ const (
 
 func newRelay(tb testing.TB, target int, delay time.Duration) *relay {
 	tb.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(tb, err)
+	listener := listen(tb)
 	r := &relay{port: listener.Addr().(*net.TCPAddr).Port, target: target, delay: delay}
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -44,7 +43,7 @@ func newRelay(tb testing.TB, target int, delay time.Duration) *relay {
 			if err != nil {
 				return
 			}
-			server, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(target)))
+			server, err := (&net.Dialer{}).DialContext(tb.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(target)))
 			if err != nil {
 				_ = client.Close()
 				continue
@@ -61,6 +60,13 @@ func newRelay(tb testing.TB, target int, delay time.Duration) *relay {
 		wg.Wait()
 	})
 	return r
+}
+
+func listen(tb testing.TB) net.Listener {
+	tb.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(tb, err)
+	return listener
 }
 
 // breakAll breaks the connections there are.
@@ -140,7 +146,7 @@ func (r *relay) serve(client, server net.Conn) {
 	}
 	close(queue)
 	both()
-	for range queue { //nolint:revive // what is not sent any more
+	for range queue {
 	}
 	wg.Wait()
 }

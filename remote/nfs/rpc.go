@@ -61,7 +61,7 @@ func accepted(d *decoder) error {
 		low, high := d.uint32(), d.uint32()
 		return &rejection{text: fmt.Sprintf("the server offers versions %d to %d only", low, high), kind: errors.ErrUnsupported}
 	case 3:
-		return status(statusNotSupp)
+		return errNotSupp
 	case 4:
 		return &rejection{text: "the server could not decode the arguments", kind: fs.ErrInvalid}
 	case 5:

@@ -189,11 +189,10 @@ func TestOpenURLTakesPortsAndUser(t *testing.T) {
 }
 
 func TestAHostThatRefusesIsNamed(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	listener := listen(t)
 	port := listener.Addr().(*net.TCPAddr).Port
 	require.NoError(t, listener.Close())
-	_, err = nfs.Open(t.Context(), "127.0.0.1", "/x", &nfs.Options{Port: port, MountPort: port})
+	_, err := nfs.Open(t.Context(), "127.0.0.1", "/x", &nfs.Options{Port: port, MountPort: port})
 	var unreachable *remote.UnreachableError
 	require.ErrorAs(t, err, &unreachable)
 	require.Equal(t, remote.PartHost, unreachable.Part)

@@ -3,6 +3,7 @@ package nfs
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 
 	"github.com/xenbackup/xenbackup/remote"
@@ -13,34 +14,34 @@ import (
 type status uint32
 
 const (
-	statusPerm        status = 1
-	statusNoEnt       status = 2
-	statusIO          status = 5
-	statusNXIO        status = 6
-	statusAcces       status = 13
-	statusExist       status = 17
-	statusXDev        status = 18
-	statusNoDev       status = 19
-	statusNotDir      status = 20
-	statusIsDir       status = 21
-	statusInval       status = 22
-	statusFBig        status = 27
-	statusNoSpc       status = 28
-	statusROFS        status = 30
-	statusMLink       status = 31
-	statusNameTooLong status = 63
-	statusNotEmpty    status = 66
-	statusDQuot       status = 69
-	statusStale       status = 70
-	statusRemote      status = 71
-	statusBadHandle   status = 10001
-	statusNotSync     status = 10002
-	statusBadCookie   status = 10003
-	statusNotSupp     status = 10004
-	statusTooSmall    status = 10005
-	statusServerFault status = 10006
-	statusBadType     status = 10007
-	statusJukebox     status = 10008
+	errPerm        status = 1
+	errNoEnt       status = 2
+	errIO          status = 5
+	errNXIO        status = 6
+	errAcces       status = 13
+	errExist       status = 17
+	errXDev        status = 18
+	errNoDev       status = 19
+	errNotDir      status = 20
+	errIsDir       status = 21
+	errInval       status = 22
+	errFBig        status = 27
+	errNoSpc       status = 28
+	errROFS        status = 30
+	errMLink       status = 31
+	errNameTooLong status = 63
+	errNotEmpty    status = 66
+	errDQuot       status = 69
+	errStale       status = 70
+	errRemote      status = 71
+	errBadHandle   status = 10001
+	errNotSync     status = 10002
+	errBadCookie   status = 10003
+	errNotSupp     status = 10004
+	errTooSmall    status = 10005
+	errServerFault status = 10006
+	errBadType     status = 10007
+	errJukebox     status = 10008
 )
 
 func (s status) Error() string {
@@ -53,43 +54,43 @@ func (s status) Error() string {
 // errno is the number of the operating system that says the same, or 0.
 func (s status) errno() syscall.Errno {
 	switch s {
-	case statusPerm:
+	case errPerm:
 		return syscall.EPERM
-	case statusNoEnt:
+	case errNoEnt:
 		return syscall.ENOENT
-	case statusIO, statusNXIO, statusServerFault, statusNotSync, statusBadCookie, statusTooSmall:
+	case errIO, errNXIO, errServerFault, errNotSync, errBadCookie, errTooSmall:
 		return syscall.EIO
-	case statusAcces:
+	case errAcces:
 		return syscall.EACCES
-	case statusExist:
+	case errExist:
 		return syscall.EEXIST
-	case statusXDev:
+	case errXDev:
 		return syscall.EXDEV
-	case statusNoDev:
+	case errNoDev:
 		return syscall.ENODEV
-	case statusNotDir:
+	case errNotDir:
 		return syscall.ENOTDIR
-	case statusIsDir:
+	case errIsDir:
 		return syscall.EISDIR
-	case statusInval, statusBadType:
+	case errInval, errBadType:
 		return syscall.EINVAL
-	case statusFBig:
+	case errFBig:
 		return syscall.EFBIG
-	case statusNoSpc:
+	case errNoSpc:
 		return syscall.ENOSPC
-	case statusROFS:
+	case errROFS:
 		return syscall.EROFS
-	case statusMLink:
+	case errMLink:
 		return syscall.EMLINK
-	case statusNameTooLong:
+	case errNameTooLong:
 		return syscall.ENAMETOOLONG
-	case statusNotEmpty:
+	case errNotEmpty:
 		return syscall.ENOTEMPTY
-	case statusDQuot:
+	case errDQuot:
 		return syscall.EDQUOT
-	case statusStale, statusRemote, statusBadHandle:
+	case errStale, errRemote, errBadHandle:
 		return syscall.ESTALE
-	case statusNotSupp:
+	case errNotSupp:
 		return syscall.ENOTSUP
 	}
 	return 0
@@ -102,7 +103,7 @@ func cause(err error) error {
 	if !errors.As(err, &s) {
 		return err
 	}
-	if s == statusJukebox {
+	if s == errJukebox {
 		return remote.MarkError(errors.New("the server asks to try again later"), remote.ErrUnavailable)
 	}
 	if errno := s.errno(); errno != 0 {
@@ -112,15 +113,7 @@ func cause(err error) error {
 }
 
 // isStatus reports whether err is one of the statuses.
-func isStatus(err error, any ...status) bool {
+func isStatus(err error, among ...status) bool {
 	var s status
-	if !errors.As(err, &s) {
-		return false
-	}
-	for _, one := range any {
-		if s == one {
-			return true
-		}
-	}
-	return false
+	return errors.As(err, &s) && slices.Contains(among, s)
 }

@@ -82,7 +82,7 @@ func (w *world) round(t *testing.T, random *rand.Rand, round int, accident func(
 	t.Helper()
 	fsys := open(t, testenv.ExportData, w.opts)
 	w.writing = map[string]bool{}
-	threshold := random.Int64N(24 << 20)
+	threshold := random.Int64N(8 << 20)
 	var written atomic.Int64
 	due, over := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -129,7 +129,7 @@ func (w *world) write(ctx context.Context, fsys remote.Filesystem, random *rand.
 			last = true
 		default:
 		}
-		content := bytes.Repeat([]byte(strconv.FormatUint(random.Uint64(), 36)+" "), 1+random.IntN(200_000))
+		content := bytes.Repeat([]byte(strconv.FormatUint(random.Uint64(), 36)+" "), 1+random.IntN(100_000))
 		begun := time.Now()
 		err := w.writeOne(ctx, fsys, name, content, count)
 		w.mu.Lock()

@@ -56,7 +56,7 @@ func (f *file) end(h *handle, one *piece, write bool) (n int, err error) {
 			return n, nil
 		case err == nil: // the server did a part
 			one.p, one.off = one.p[moved:], one.off+int64(moved)
-		case isStatus(err, statusStale, statusBadHandle) && !relocated:
+		case isStatus(err, errStale, errBadHandle) && !relocated:
 			relocated = true
 			if *h, err = f.relocate(); err != nil {
 				return n, err

@@ -29,7 +29,7 @@ func (f *FS) RemoveAll(ctx context.Context, name string) error {
 		f.dirs.drop(p.full())
 		return f.removeTree(ctx, tree{name: name, dir: p.dir, o: o})
 	})
-	if isStatus(err, statusNoEnt) {
+	if isStatus(err, errNoEnt) {
 		return nil
 	}
 	return pathError("removeall", name, err)
@@ -53,7 +53,7 @@ func (f *FS) removeTree(ctx context.Context, t tree) error {
 		}
 	}
 	err := f.removeObject(ctx, t.dir, path.Base(t.name), &t.o)
-	if isStatus(err, statusNoEnt) {
+	if isStatus(err, errNoEnt) {
 		return nil
 	}
 	if err != nil {
@@ -64,7 +64,7 @@ func (f *FS) removeTree(ctx context.Context, t tree) error {
 
 func (f *FS) removeEntries(ctx context.Context, t *tree) error {
 	entries, err := f.client.list(ctx, t.o.h)
-	if isStatus(err, statusNoEnt, statusStale) {
+	if isStatus(err, errNoEnt, errStale) {
 		return nil
 	}
 	if err != nil {

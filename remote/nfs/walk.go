@@ -83,7 +83,7 @@ func (w *walk) enter(ctx context.Context, name string) error {
 	case o.a.kind == typeSymlink:
 		return w.follow(ctx, o.h)
 	case o.a.kind != typeDir:
-		return status(statusNotDir)
+		return errNotDir
 	}
 	w.fs.dirs.put(at, o.h)
 	w.stack = append(w.stack, step{name, o.h})
@@ -143,7 +143,7 @@ func (f *FS) begin(name string) *walk {
 // may be the cache's fault.
 func (f *FS) freshly(try func() (cached bool, err error)) error {
 	cached, err := try()
-	if cached && isStatus(err, statusStale, statusBadHandle, statusNoEnt, statusNotDir) {
+	if cached && isStatus(err, errStale, errBadHandle, errNoEnt, errNotDir) {
 		f.dirs.clear()
 		_, err = try()
 	}
