@@ -1,10 +1,15 @@
 package remote_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
@@ -76,4 +81,30 @@ func TestAnAddressNeverShowsItsPassword(t *testing.T) {
 	share, folder := a.Share()
 	require.Equal(t, []string{"share", "dir"}, []string{share, folder})
 	require.Equal(t, "[::1]:4455", a.HostPort(445))
+}
+
+func TestAHostThatDoesNotAnswerIsNamed(t *testing.T) {
+	never := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		_, err := (&remote.Options{Timeout: 7 * time.Second, DialContext: never}).Dial(t.Context(), "nas:445")
+		unreachable, ok := errors.AsType[*remote.UnreachableError](err)
+		require.True(t, ok)
+		require.Equal(t, remote.PartHost, unreachable.Part)
+		require.ErrorIs(t, err, remote.ErrUnavailable)
+		require.Contains(t, err.Error(), "cannot reach host nas:445")
+		require.Equal(t, 7*time.Second, time.Since(start))
+
+		cause := errors.New("job cancelled")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(cause)
+		_, err = (&remote.Options{DialContext: never}).Dial(ctx, "nas:445")
+		require.ErrorIs(t, err, cause)
+	})
+	var none *remote.Options
+	require.Equal(t, remote.DefaultTimeout, none.SilenceLimit())
+	require.NotNil(t, none.Log())
 }
