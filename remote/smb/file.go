@@ -90,19 +90,16 @@ func (f *FS) OpenFile(ctx context.Context, name string, flag int) (remote.File, 
 	return file, nil
 }
 
-func (f *FS) open(ctx context.Context, name string, flag int) (*File, error) {
+func (f *FS) open(ctx context.Context, name string, flag int) (file *File, err error) {
 	if name == "." {
 		return nil, syscall.EISDIR
 	}
 	switch flag {
 	case os.O_RDONLY, os.O_RDWR, rewrite:
-		file, err := f.openExisting(ctx, name, flag)
-		if errors.Is(err, fs.ErrNotExist) {
-			var at string
-			if at, err = f.locate(ctx, name); err == nil {
-				file, err = f.openExisting(ctx, at, flag)
-			}
-		}
+		err = f.find(ctx, name, func(at string) error {
+			file, err = f.openExisting(ctx, at, flag)
+			return err
+		})
 		return file, err
 	case createNew:
 		if !remote.IsTemp(name) {

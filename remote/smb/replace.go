@@ -41,21 +41,37 @@ func (s *settled) is(dir string) bool {
 	return s.dirs[dir]
 }
 
-// gate lets one at a time replace name, or look for what such a replacement left.
-func (f *FS) gate(ctx context.Context, name string) (open func(), err error) {
-	g := f.gates[maphash.String(f.seed, name)%gates]
-	select {
-	case g <- struct{}{}:
-		return func() { <-g }, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+// gate lets one at a time rename or remove what has these names, or look for what
+// a replacement left.
+func (f *FS) gate(ctx context.Context, names ...string) (open func(), err error) {
+	var held []uint64
+	for _, name := range names {
+		held = append(held, maphash.String(f.seed, name)%gates)
 	}
+	slices.Sort(held) // the same order for all
+	held = slices.Compact(held)
+	open = func() {
+		for _, g := range held {
+			<-f.gates[g]
+		}
+	}
+	for i, g := range held {
+		select {
+		case f.gates[g] <- struct{}{}:
+		case <-ctx.Done():
+			held = held[:i]
+			open()
+			return nil, context.Cause(ctx)
+		}
+	}
+	return open, nil
 }
 
 // Rename moves a file or directory. The client library cannot replace, so a file
 // at newname is first renamed to an aside, beside it, and removed once the new
 // one has its name: in between the name is missing, and every [FS] that misses it
-// puts the old content back. It goes on after ctx has ended once it has begun.
+// puts the old content back. What has begun goes on after ctx has ended, and this
+// FS does nothing else with the two names until it is done.
 func (f *FS) Rename(ctx context.Context, oldname, newname string) error {
 	return remote.LinkError("rename", oldname, newname, f.rename(ctx, oldname, newname, f.replace))
 }
@@ -76,25 +92,36 @@ func (f *FS) rename(ctx context.Context, oldname, newname string, exists func(co
 		if name == "." {
 			return fs.ErrInvalid
 		}
-	}
-	if !remote.IsTemp(oldname) {
-		// What was replaced there once must not come back when this name moves away.
-		if err := f.settleOnce(ctx, oldname); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		// What was replaced there once must not come back when this name moves away,
+		// and counts as there when it moves here.
+		if err := f.settleOnce(ctx, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-	}
-	if err := f.settleOnce(ctx, newname); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
 	}
 	if oldname == newname {
 		_, err := f.stat(ctx, oldname)
 		return err
 	}
-	err := f.patient(ctx, isBusy, func() error { return f.move(ctx, oldname, newname) })
-	if !errors.Is(err, fs.ErrExist) {
+	open, err := f.gate(ctx, oldname, newname)
+	if err != nil {
 		return err
 	}
-	return exists(ctx, oldname, newname)
+	done := make(chan error, 1)
+	f.background.Go(func() {
+		defer open()
+		ctx := context.WithoutCancel(ctx)
+		err := f.patient(ctx, isBusy, func() error { return f.move(ctx, oldname, newname) })
+		if errors.Is(err, fs.ErrExist) {
+			err = exists(ctx, oldname, newname)
+		}
+		done <- err
+	})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // move renames to a name that does not exist, else fs.ErrExist.
@@ -122,8 +149,9 @@ func (f *FS) movedOn(ctx context.Context, s *session, oldname, newname string) (
 	return err == nil, err
 }
 
-// replace puts the file oldname in the place of the file newname. It does not
-// stop half way when ctx ends: the caller is told, and the rest goes on.
+// replace puts the file oldname in the place of the file newname: old aside, new
+// in place, aside removed. A reader that misses the name meanwhile puts the old
+// content back, and then it begins anew.
 func (f *FS) replace(ctx context.Context, oldname, newname string) error {
 	for _, name := range []string{newname, oldname} {
 		i, err := f.stat(ctx, name)
@@ -137,58 +165,57 @@ func (f *FS) replace(ctx context.Context, oldname, newname string) error {
 			return remote.MarkError(errors.New("a directory is neither replaced nor replaces"), fs.ErrExist)
 		}
 	}
-	open, err := f.gate(ctx, newname)
-	if err != nil {
-		return err
+	f.settled.set(path.Dir(newname), false)
+	overtaken := func(err error) bool { return errors.Is(err, fs.ErrExist) }
+	return f.patient(ctx, overtaken, func() error { return f.exchange(ctx, oldname, newname) })
+}
+
+// exchange is one try at the steps of replace.
+func (f *FS) exchange(ctx context.Context, oldname, newname string) error {
+	aside := asideName(newname, time.Now())
+	refused := func(err error) bool { return errors.Is(err, fs.ErrPermission) }
+	err := f.patient(ctx, refused, func() error { return f.move(ctx, newname, aside) })
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("put the old file aside: %w", err)
 	}
-	done := make(chan error, 1)
-	f.background.Go(func() {
-		defer open()
-		done <- f.exchange(context.WithoutCancel(ctx), oldname, newname)
-	})
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	err = f.patient(ctx, isBusy, func() error { return f.move(ctx, oldname, newname) })
+	if err == nil {
+		// Who was removing it under its old name may have removed it under this one.
+		err = f.patient(ctx, isBusy, func() error { _, err := f.stat(ctx, newname); return err })
+	}
+	if err == nil {
+		if f.remove(ctx, aside) == nil {
+			f.settled.set(path.Dir(newname), true)
+		}
+		return nil
+	}
+	backErr := f.move(ctx, aside, newname)
+	if errors.Is(backErr, fs.ErrNotExist) || errors.Is(backErr, fs.ErrExist) {
+		backErr = nil // somebody else has put it back
+	}
+	return errors.Join(err, backErr)
+}
+
+// find runs try on name, and while that is fs.ErrNotExist, on what is there in its
+// place: a replacement may have broken off, or be under way.
+func (f *FS) find(ctx context.Context, name string, try func(at string) error) error {
+	at := name
+	for {
+		err := try(at)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if at, err = f.locate(ctx, name); err != nil {
+			return err
+		}
 	}
 }
 
-// exchange is the steps of replace: old aside, new in place, aside removed. A
-// reader that misses the name meanwhile puts the old content back, and then they
-// begin anew.
-func (f *FS) exchange(ctx context.Context, oldname, newname string) error {
-	dir := path.Dir(newname)
-	f.settled.set(dir, false)
-	refused := func(err error) bool { return errors.Is(err, fs.ErrPermission) }
-	err := f.patient(ctx, func(err error) bool { return errors.Is(err, fs.ErrExist) }, func() error {
-		aside := asideName(newname, time.Now())
-		err := f.patient(ctx, refused, func() error { return f.move(ctx, newname, aside) })
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("put the old file aside: %w", err)
-		}
-		err = f.patient(ctx, isBusy, func() error { return f.move(ctx, oldname, newname) })
-		if err == nil {
-			if f.remove(ctx, aside) == nil {
-				f.settled.set(dir, true)
-			}
-			return nil
-		}
-		backErr := f.move(ctx, aside, newname)
-		if errors.Is(backErr, fs.ErrNotExist) || errors.Is(backErr, fs.ErrExist) {
-			backErr = nil // somebody else has put it back
-		}
-		if errors.Is(err, fs.ErrNotExist) && backErr == nil {
-			return fs.ErrNotExist
-		}
-		return errors.Join(err, backErr)
-	})
-	return err
-}
+// looks is how often locate looks while somebody seems to be replacing the name.
+const looks = 5
 
 // locate returns the name under which to find what name leads to when it seems
-// not to be there: a replacement may have broken off, or be under way, and is put
-// right. fs.ErrNotExist proves that there is nothing.
+// not to be there. fs.ErrNotExist means that there is nothing.
 func (f *FS) locate(ctx context.Context, name string) (string, error) {
 	if _, isAside := asideOf(path.Base(name)); isAside || name == "." || remote.IsTemp(name) {
 		return "", fs.ErrNotExist
@@ -198,28 +225,46 @@ func (f *FS) locate(ctx context.Context, name string) (string, error) {
 		return "", err
 	}
 	defer open()
-	infos, err := f.list(ctx, path.Dir(name))
-	if err != nil {
-		if errors.Is(err, syscall.ENOTDIR) {
-			return "", fs.ErrNotExist
+	for range looks {
+		aside, writing, err := f.look(ctx, name)
+		if err != nil {
+			return "", err
 		}
-		return "", err
-	}
-	var asides []string
-	for _, i := range infos {
-		if base, ok := asideOf(i.name); ok && base == path.Base(name) {
-			asides = append(asides, i.name)
+		if aside != "" {
+			at, err := f.putBack(ctx, name, aside)
+			if !errors.Is(err, fs.ErrNotExist) {
+				return at, err
+			}
 		}
-	}
-	if len(asides) > 0 {
-		at, err := f.putBack(ctx, name, path.Join(path.Dir(name), slices.Max(asides)))
+		// A replacement by somebody else may have ended while the list was made; and
+		// another begun, if there is a file to do it with.
+		_, err = f.stat(ctx, name)
 		if !errors.Is(err, fs.ErrNotExist) {
-			return at, err
+			return name, err
+		}
+		if !writing {
+			break
 		}
 	}
-	// A replacement by somebody else may have ended while the list was made.
-	_, err = f.stat(ctx, name)
-	return name, err
+	return "", fs.ErrNotExist
+}
+
+// look returns the youngest aside of name, if there is any, and whether there are
+// temporary files that may be about to get the name.
+func (f *FS) look(ctx context.Context, name string) (aside string, writing bool, err error) {
+	dir, base := path.Dir(name), path.Base(name)
+	infos, err := f.list(ctx, dir)
+	if errors.Is(err, syscall.ENOTDIR) {
+		return "", false, fs.ErrNotExist
+	}
+	for _, i := range infos {
+		of, isAside := asideOf(i.name)
+		if isAside && of == base {
+			aside = path.Join(dir, i.name) // they are sorted
+		}
+		writing = writing || (remote.IsTemp(i.name) && strings.HasPrefix(i.name, "."+base+"."))
+	}
+	return aside, writing, err
 }
 
 // putBack gives the aside of a name its name again, and returns what to open: the

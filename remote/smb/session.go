@@ -18,6 +18,12 @@ const (
 	budget     = 256 // what is used at once, so that no request runs short
 	depth      = budget / roomyCost
 	errSilent  = sentinel("the server does not answer")
+	errIgnored = sentinel("the server answers others, but not this request")
+
+	// overdue is after how many times the silence that is allowed a single request
+	// counts as ignored: the library drops answers that it cannot decrypt or match,
+	// and waits on. A sync may take that long.
+	overdue = 10
 )
 
 type sentinel string
@@ -193,7 +199,9 @@ func call[T any](ctx context.Context, s *session, r request[T]) (T, error) {
 	gone := make(chan struct{})
 	go func() { // owned by the session, which waits for it
 		defer s.done()
+		limit := time.AfterFunc(overdue*s.silence, func() { s.kill(errIgnored) })
 		value, err := guarded(r.run)
+		limit.Stop()
 		if r.cost > 0 {
 			s.credits.Release(r.cost)
 		}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -68,7 +69,7 @@ func TestKillSamba(t *testing.T) {
 		require.Eventually(t, func() bool { return commits.Load() > before || t.Failed() }, patience, time.Millisecond, "round %d: nothing is written any more", round)
 		cancel()
 		writers.Wait()
-		kept.check(t, fsys, fmt.Sprintf("round %d", round))
+		kept.check(t, fsys, s.Dir("enc"), fmt.Sprintf("round %d", round))
 		require.False(t, t.Failed())
 	}
 	entries, err := fsys.ReadDir(t.Context(), ".")
@@ -138,7 +139,7 @@ func generationPiece(name string, generation uint32, piece int) []byte {
 	return p
 }
 
-func (l *ledger) check(t *testing.T, fsys *FS, when string) {
+func (l *ledger) check(t *testing.T, fsys *FS, dir, when string) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -148,7 +149,11 @@ func (l *ledger) check(t *testing.T, fsys *FS, when string) {
 		if errors.Is(err, fs.ErrNotExist) && least == 0 {
 			continue
 		}
-		require.NoError(t, err, "%s: %s, of which generation %d was committed", when, name, least)
+		if err != nil {
+			onDisk, _ := filepath.Glob(filepath.Join(dir, "*"))
+			hidden, _ := filepath.Glob(filepath.Join(dir, ".*"))
+			t.Fatalf("%s: %s, of which generation %d was committed: %v\n%q %q", when, name, least, err, onDisk, hidden)
+		}
 		require.GreaterOrEqual(t, len(got), 4, "%s: %s", when, name)
 		generation := binary.BigEndian.Uint32(got)
 		require.GreaterOrEqual(t, generation, least, "%s: %s", when, name)

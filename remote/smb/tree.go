@@ -22,13 +22,11 @@ func (f *FS) Stat(ctx context.Context, name string) (fs.FileInfo, error) {
 	if err := checkName("stat", name); err != nil {
 		return nil, err
 	}
-	i, err := f.stat(ctx, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		var at string
-		if at, err = f.locate(ctx, name); err == nil {
-			i, err = f.stat(ctx, at)
-		}
-	}
+	var i info
+	err := f.find(ctx, name, func(at string) (err error) {
+		i, err = f.stat(ctx, at)
+		return err
+	})
 	if err != nil {
 		return nil, remote.PathError("stat", name, err)
 	}
@@ -123,14 +121,25 @@ func (f *FS) Remove(ctx context.Context, name string) error {
 	if err := f.settleOnce(ctx, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return remote.PathError("remove", name, err)
 	}
-	err := f.remove(ctx, name)
+	err := f.removeAlone(ctx, name)
 	if errors.Is(err, remote.ErrNotEmpty) {
 		// It may hold nothing but what a broken replacement left, which no list shows.
 		if infos, listErr := f.settle(ctx, name); listErr == nil && len(infos) == 0 {
-			err = f.remove(ctx, name)
+			err = f.removeAlone(ctx, name)
 		}
 	}
 	return remote.PathError("remove", name, err)
+}
+
+// removeAlone waits for a rename of the name that may be under way: the server
+// would remove the file under its new name.
+func (f *FS) removeAlone(ctx context.Context, name string) error {
+	open, err := f.gate(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer open()
+	return f.remove(ctx, name)
 }
 
 // remove removes exactly that name. It waits for others to close it.
@@ -255,7 +264,12 @@ func (f *FS) openOn(ctx context.Context, s *session, name string, flag int) (*li
 	return call(ctx, s, request[*libFile]{
 		cost: 1,
 		run:  func() (*libFile, error) { return s.lib.openFile(f.serverPath(name), flag) },
-		drop: func(file *libFile) { _ = file.Close() },
+		drop: func(file *libFile) {
+			_ = file.Close()
+			if flag&os.O_EXCL != 0 { // nobody knows of it
+				_ = s.lib.Remove(f.serverPath(name))
+			}
+		},
 	})
 }
 
