@@ -234,9 +234,12 @@ func testNoCanaryComesOut(t *testing.T, protocol xapi.Protocol) {
 			"no redirect":    func() { e.say(302, "text/html", text) },
 			"nothing at all": func() { e.sayRaw("") },
 			"silence": func() { // accepts, and never answers
-				e.serve(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-					_, _ = io.Copy(io.Discard, r.Body)
-					<-r.Context().Done()
+				e.serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					conn, buffered, err := http.NewResponseController(w).Hijack()
+					if err == nil {
+						_, _ = io.Copy(io.Discard, buffered) // until the client leaves
+						_ = conn.Close()
+					}
 				}))
 			},
 		}
