@@ -19,6 +19,7 @@ type flattener struct {
 	place   func(block uint32, k int) int64 // where the data of the k-th block that is written goes
 	bitmap  []byte                          // what is written before each block; nil for nothing
 	buffers sync.Pool                       // of bitmap and block
+	shared  *copyBuffers
 	options CopyOptions
 	result  CopyResult
 }
@@ -31,9 +32,9 @@ func newFlattener(dst File, disk *mapping, l Layout, opts *CopyOptions) *flatten
 	if f.options.Workers <= 0 {
 		f.options.Workers = min(4, runtime.NumCPU())
 	}
-	shared := &copyBuffers{}
+	f.shared = &copyBuffers{queue: make(chan queuedWrite, 1)}
 	for _, file := range f.disk.files {
-		f.pairs = append(f.pairs, newFilePair(dst, file, shared))
+		f.pairs = append(f.pairs, newFilePair(dst, file, f.shared))
 	}
 	return f
 }
@@ -59,9 +60,25 @@ func (f *flattener) progress(done int64) {
 	}
 }
 
-// copyBlocks copies all blocks that hold data. The result so far is handed from
-// block to block.
+// copyBlocks copies all blocks that hold data, while one goroutine writes what
+// the kernel does not copy.
 func (f *flattener) copyBlocks(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var written sync.WaitGroup
+	written.Go(func() { f.shared.drain(f.dst, cancel) })
+	err := f.placeBlocks(ctx)
+	close(f.shared.queue)
+	written.Wait()
+	if err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// placeBlocks is copyBlocks up to the last write. The result so far is handed
+// from block to block.
+func (f *flattener) placeBlocks(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(f.options.Workers + 1)
 	turn := make(chan CopyResult, 1)

@@ -9,10 +9,8 @@ import (
 )
 
 const (
-	// copyChunk is the size of a buffer through which data is copied: small
-	// enough for the cache of a processor, so that what was read is still there
-	// when it is written.
-	copyChunk = 256 << 10
+	// copyChunk is the size of a buffer through which data is copied.
+	copyChunk = 1 << 20
 	// kernelChunk is what the kernel copies between two looks at the context.
 	kernelChunk = 8 << 20
 )
@@ -32,9 +30,17 @@ type filePair struct {
 type copyBuffers struct {
 	pool sync.Pool
 
-	// writing is held while one writes to a file of the operating system. The
-	// kernel lets one write to a file at a time too, but those who wait for it spin.
-	writing sync.Mutex
+	// queue takes what is to be written to a file of the operating system. The
+	// kernel lets one write to a file at a time, and those who wait for it spin:
+	// so one goroutine writes, and the others read meanwhile. nil: each writes.
+	queue chan queuedWrite
+}
+
+// queuedWrite is a part of a buffer of the pool and where it goes.
+type queuedWrite struct {
+	buf *[]byte
+	n   int64
+	off int64
 }
 
 func newFilePair(dst io.WriterAt, src io.ReaderAt, shared *copyBuffers) *filePair {
@@ -87,23 +93,50 @@ func (p *filePair) copy(ctx context.Context, dstOff, srcOff, n int64) error {
 }
 
 func (p *filePair) copyBuffered(ctx context.Context, dstOff, srcOff, n int64) error {
-	buf := p.shared.get()
-	defer p.shared.pool.Put(buf)
 	for n > 0 {
+		w := queuedWrite{p.shared.get(), min(n, copyChunk), dstOff}
+		if err := readExact(p.src, (*w.buf)[:w.n], srcOff); err != nil {
+			return err
+		}
+		if err := p.shared.write(ctx, p.dst, w); err != nil {
+			return err
+		}
+		dstOff, srcOff, n = dstOff+w.n, srcOff+w.n, n-w.n
+	}
+	return nil
+}
+
+// write writes, or hands over to who does, and gives the buffer back.
+func (c *copyBuffers) write(ctx context.Context, dst io.WriterAt, w queuedWrite) error {
+	if c.queue == nil {
+		defer c.pool.Put(w.buf)
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		part := (*buf)[:min(n, copyChunk)]
-		if err := readExact(p.src, part, srcOff); err != nil {
-			return err
-		}
-		if err := p.write(part, dstOff); err != nil {
-			return err
-		}
-		done := int64(len(part))
-		dstOff, srcOff, n = dstOff+done, srcOff+done, n-done
+		_, err := dst.WriteAt((*w.buf)[:w.n], w.off)
+		return err
 	}
-	return nil
+	select {
+	case c.queue <- w:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// drain writes what comes through the queue until it is closed. After an error,
+// of which it tells at once, it only empties it.
+func (c *copyBuffers) drain(dst io.WriterAt, fail func(error)) {
+	failed := false
+	for w := range c.queue {
+		if !failed {
+			_, err := dst.WriteAt((*w.buf)[:w.n], w.off)
+			if failed = err != nil; failed {
+				fail(err)
+			}
+		}
+		c.pool.Put(w.buf)
+	}
 }
 
 // readExact fills p; the end of the file is [ErrTruncated].
@@ -116,15 +149,6 @@ func readExact(r io.ReaderAt, p []byte, off int64) error {
 		err = ErrTruncated
 	}
 	return fmt.Errorf("read at offset %d: %w", off+int64(n), err)
-}
-
-func (p *filePair) write(b []byte, off int64) error {
-	if p.kernel != nil {
-		p.shared.writing.Lock()
-		defer p.shared.writing.Unlock()
-	}
-	_, err := p.dst.WriteAt(b, off)
-	return err
 }
 
 // get lends a buffer of copyChunk bytes.
