@@ -22,7 +22,8 @@ LINT := $(LINT_DIR)/golangci-lint
 # program=Debian package
 PEERS := qemu-img=qemu-utils qemu-nbd=qemu-utils vhdiinfo=libvhdi-utils vhdimount=libvhdi-utils fusermount3=fuse3 fsck.ext4=e2fsprogs mkfs.xfs=xfsprogs gcc=gcc gcc=libc6-dev \
 	node=nodejs npm=npm python3=python3 curl=curl xva-img=xva-img \
-	ganesha.nfsd=nfs-ganesha ganesha.nfsd=nfs-ganesha-vfs nfs-cp=libnfs-utils unshare=util-linux
+	ganesha.nfsd=nfs-ganesha ganesha.nfsd=nfs-ganesha-vfs nfs-cp=libnfs-utils unshare=util-linux \
+	smbd=samba smbclient=smbclient
 # Other people's clients from npm, installed once per content of the lock; internal/testenv looks for them there.
 NODE_DIR := $(shell $(GO) env GOPATH)/xenbackup-tools/npm-$(shell sha256sum internal/testenv/npm/package-lock.json | cut -c1-12)
 
@@ -81,7 +82,7 @@ fuzz:
 torture:
 	XENBACKUP_PEERS=require XENBACKUP_KILLS=$(KILLS) $(GO) test -timeout 0 -count=1 -v -run '^TestKill' ./internal/torture/...
 	XENBACKUP_PEERS=require XENBACKUP_CUTS=$(CUTS) $(GO) test -timeout 0 -count=1 -v -run '^TestPowerCut' ./remote/local
-	XENBACKUP_PEERS=require XENBACKUP_ROUNDS=$(ROUNDS) $(GO) test -timeout 0 -count=1 -v -run '^TestTorture' ./remote/nfs
+	XENBACKUP_PEERS=require XENBACKUP_ROUNDS=$(ROUNDS) $(GO) test -timeout 0 -count=1 -v -run '^TestTorture' ./remote/nfs ./remote/smb
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...

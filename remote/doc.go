@@ -20,23 +20,25 @@
 // # What each back end promises
 //
 //	                       local               nfs                   smb
-//	Rename over a file     atomic              atomic                see package smb
-//	  that is open         replaces it         replaces it; readers
-//	                                           get an error
-//	Commit survives a      yes: fsync of file  yes: COMMIT, its
-//	  power cut            and directory [1]   verifier checked [2]
-//	Rename, Mkdir durable  after SyncDir       yes [2]
+//	Rename over a file     atomic              atomic                for users of package
+//	                                                                 smb only [4]
+//	  that is open         replaces it         replaces it; readers  fs.ErrPermission
+//	                                           get an error          after a while
+//	Commit survives a      yes: fsync of file  yes: COMMIT, its      data: FLUSH; the name
+//	  power cut            and directory [1]   verifier checked [2]  seconds later [5]
+//	Rename, Mkdir durable  after SyncDir       yes [2]               no [5]
 //	  when they return
-//	CommitNew never        yes: renameat2,     yes: a hard link
-//	  replaces             or a hard link
-//	locks                  lock directory,     lock directory
+//	CommitNew never        yes: renameat2,     yes: a hard link      yes: the server's
+//	  replaces             or a hard link                            rename
+//	locks                  lock directory,     lock directory        lock directory
 //	                       dead processes of
 //	                       this machine known
-//	free space             yes (Unix)          yes
-//	cloned ranges          XFS, Btrfs          -
-//	encrypted transport    -                   no
-//	server restarts while  -                   ErrLost: write the
-//	  a file is written                        file anew [3]
+//	free space             yes (Unix)          yes                   yes
+//	cloned ranges          XFS, Btrfs          -                     no
+//	encrypted transport    -                   no                    if the server or the
+//	                                                                 URL demands it
+//	server restarts while  -                   ErrLost: write the    ErrLost: write the
+//	  a file is written                        file anew [3]         file anew [3]
 //
 // [1] Tried by 200 power cuts each on ext4 and XFS ("make torture"): no file that
 // was committed was lost, empty or torn. Windows cannot sync a directory: see
@@ -47,6 +49,12 @@
 // [3] Or no error, when all had been synced before. Tried by 200 accidents of a
 // server (killed with its unsynced data dropped, frozen, cut off, away for longer
 // than Timeout; "make torture"): nothing that was committed was wrong.
+//
+// [4] The old file is put aside for a moment. Who reads through package smb never
+// misses the name, whenever the writer died; other programs may.
+//
+// [5] When the server's file system has written its journal. It keeps the order, so
+// that an older state may come back, and never a mixture.
 //
 // Locks are advisory everywhere: they stop those who ask. Servers that speak NFSv4
 // alone, Kerberos, and other protocols are not covered by a client here: mount them

@@ -22,13 +22,13 @@ import (
 	"github.com/xenbackup/xenbackup/remote"
 )
 
-// TestKillSamba kills or freezes the server at random moments while files are
+// TestTortureSamba kills or freezes the server at random moments while files are
 // written and replaced. What was committed is there, whole; what was not is there
 // whole, or as it was before, or not at all; and no name that was ever committed
-// is missing. XENBACKUP_KILLS is the number of rounds.
-func TestKillSamba(t *testing.T) {
+// is missing. XENBACKUP_ROUNDS is the number of rounds.
+func TestTortureSamba(t *testing.T) {
 	rounds := 3
-	if v := os.Getenv("XENBACKUP_KILLS"); v != "" {
+	if v := os.Getenv("XENBACKUP_ROUNDS"); v != "" {
 		var err error
 		rounds, err = strconv.Atoi(v)
 		require.NoError(t, err)
