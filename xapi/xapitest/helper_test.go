@@ -66,8 +66,9 @@ func talk(t *testing.T, p *xapitest.Pool, request string) (answer string, err er
 	return string(all), err
 }
 
-// cutTalk sends bytes and then closes its half of the connection.
-func cutTalk(t *testing.T, p *xapitest.Pool, request string) (answer string, err error) {
+// cutTalk sends bytes and then closes its half of the connection. What the pool
+// answers does not matter.
+func cutTalk(t *testing.T, p *xapitest.Pool, request string) {
 	t.Helper()
 	var d net.Dialer
 	conn, err := d.DialContext(t.Context(), "tcp", strings.TrimPrefix(p.URL(), "http://"))
@@ -77,8 +78,7 @@ func cutTalk(t *testing.T, p *xapitest.Pool, request string) (answer string, err
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.CloseWrite() // the pool may have been faster
 	}
-	all, err := io.ReadAll(conn)
-	return string(all), err
+	_, _ = io.Copy(io.Discard, conn)
 }
 
 // call runs a method through the client of package xapi.

@@ -164,7 +164,7 @@ func TestHostileUploadsFailTheirTask(t *testing.T) {
 	vdi := p.VM("web").Disks[0]
 	put := func(path, header string, body []byte) string {
 		ref := task(t, c)
-		_, _ = cutTalk(t, p, fmt.Sprintf("PUT %s&session_id=%s&task_id=%s HTTP/1.1\r\n%s\r\n\r\n%s", path, login(t, p), ref, header, body))
+		cutTalk(t, p, fmt.Sprintf("PUT %s&session_id=%s&task_id=%s HTTP/1.1\r\n%s\r\n\r\n%s", path, login(t, p), ref, header, body))
 		rec := finished(t, c, ref)
 		require.EqualValues(t, "failure", rec.Status, "%s %s", path, header)
 		return rec.ErrorInfo[0]
@@ -188,7 +188,7 @@ func TestHostileUploadsFailTheirTask(t *testing.T) {
 			bad[off+i] ^= 0xff
 		}
 		ref := task(t, c)
-		_, _ = cutTalk(t, p, fmt.Sprintf("PUT /import_raw_vdi?format=vhd&vdi=%s&session_id=%s&task_id=%s HTTP/1.1\r\n%s\r\n\r\n%s",
+		cutTalk(t, p, fmt.Sprintf("PUT /import_raw_vdi?format=vhd&vdi=%s&session_id=%s&task_id=%s HTTP/1.1\r\n%s\r\n\r\n%s",
 			vdi.Ref, login(t, p), ref, length(bad), bad))
 		require.NotEqual(t, "pending", finished(t, c, ref).Status)
 	}

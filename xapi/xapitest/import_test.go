@@ -145,7 +145,7 @@ func TestShortImportIsAnIOError(t *testing.T) {
 		job := task(t, c)
 		request := fmt.Sprintf("PUT /import_raw_vdi?vdi=%s&format=vhd&session_id=%s&task_id=%s HTTP/1.1\r\nHost: p\r\nContent-Length: %d\r\n\r\n",
 			ref, login(t, p), job, len(stream))
-		_, _ = cutTalk(t, p, request+string(stream[:cut]))
+		cutTalk(t, p, request+string(stream[:cut]))
 		rec := finished(t, c, job)
 		require.EqualValues(t, "failure", rec.Status, "cut at %d", cut)
 		require.Equal(t, "VDI_IO_ERROR", rec.ErrorInfo[0])
@@ -182,7 +182,7 @@ func TestChunksOfARawImportGoWhereTheyBelong(t *testing.T) {
 	whole := slices.Concat(chunk(3*mib, mib, random(mib, 1)), chunk(100, 3, []byte("abc")), chunk(0, 0, nil))
 	send := func(body []byte) *xapi.Task {
 		made := task(t, c)
-		_, _ = cutTalk(t, p, fmt.Sprintf("PUT /import_raw_vdi?chunked=true&vdi=%s&session_id=%s&task_id=%s HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s",
+		cutTalk(t, p, fmt.Sprintf("PUT /import_raw_vdi?chunked=true&vdi=%s&session_id=%s&task_id=%s HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s",
 			ref, login(t, p), made, len(body), body))
 		return finished(t, c, made)
 	}

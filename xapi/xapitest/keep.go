@@ -247,7 +247,7 @@ func (p *Pool) keepStored(ctx context.Context) {
 		}
 		start := time.Now()
 		if err := p.store(); err != nil {
-			p.log.Error("pool not stored", slog.Any("error", err))
+			p.log.ErrorContext(ctx, "pool not stored", slog.Any("error", err))
 		}
 		pause = max(keepPause, 20*time.Since(start))
 	}

@@ -28,6 +28,7 @@ func (r *recorder) Cleanup(f func()) { r.cleanup = append(r.cleanup, f) }
 func TestCloseFailsTheTestOnEachLeak(t *testing.T) {
 	t.Parallel()
 	mark := func(t *testing.T, c *xapi.Client, ref string) {
+		t.Helper()
 		for key, value := range map[string]string{"xo:backup:job": "j", "xo:backup:vm": "v", "xo:backup:exported": "true"} {
 			call[any](t, c, "VM.add_to_other_config", ref, key, value)
 		}
@@ -41,6 +42,7 @@ func TestCloseFailsTheTestOnEachLeak(t *testing.T) {
 			p.Fail("VM.snapshot", xapitest.OnCall(1), xapi.ErrSRFull)
 		}, "scripted faults that never struck: VM.snapshot (0 matching calls)", true},
 		"a fault for a later call": {func(t *testing.T, p *xapitest.Pool, c *xapi.Client) {
+			t.Helper()
 			p.CutExport(1 << 40)
 			d, err := c.ExportVDI(t.Context(), xapi.Ref[xapi.VDI](p.VM("web").Disks[0].Ref), nil)
 			require.NoError(t, err)
@@ -49,20 +51,24 @@ func TestCloseFailsTheTestOnEachLeak(t *testing.T) {
 			require.NoError(t, d.Close())
 		}, "GET /export_raw_vdi (1 matching calls)", true},
 		"a snapshot with the name of an unfinished one": {func(t *testing.T, p *xapitest.Pool, c *xapi.Client) {
+			t.Helper()
 			snapshot(t, p, c, "xo-backup-temp-snapshot-name")
 		}, "is called xo-backup-temp-snapshot-name", false},
 		"a disk of the control domain": {func(t *testing.T, p *xapitest.Pool, c *xapi.Client) {
+			t.Helper()
 			dom0 := call[string](t, c, "host.get_control_domain", p.Hosts()[0].Ref)
 			call[string](t, c, "VBD.create", map[string]any{
 				"VM": dom0, "VDI": p.VM("web").Disks[0].Ref, "userdevice": "autodetect", "bootable": false, "mode": "RO", "type": "Disk", "empty": false,
 				"other_config": map[string]string{}, "qos_algorithm_type": "", "qos_algorithm_params": map[string]string{},
 			})
 		}, "1 disks are attached to Control domain", false},
-		"a task": {func(t *testing.T, _ *xapitest.Pool, c *xapi.Client) { task(t, c) }, "is pending", false},
+		"a task": {func(t *testing.T, _ *xapitest.Pool, c *xapi.Client) { t.Helper(); task(t, c) }, "is pending", false},
 		"a blocked migration": {func(t *testing.T, p *xapitest.Pool, c *xapi.Client) {
+			t.Helper()
 			call[any](t, c, "VM.add_to_blocked_operations", p.VM("web").Ref, "pool_migrate", "VM migration is blocked during backup")
 		}, "pool_migrate is blocked on vm", false},
 		"two bases": {func(t *testing.T, p *xapitest.Pool, c *xapi.Client) {
+			t.Helper()
 			for _, name := range []string{"1", "2"} {
 				mark(t, c, snapshot(t, p, c, name).Ref)
 			}

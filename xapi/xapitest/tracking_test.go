@@ -149,3 +149,47 @@ func TestWriteVDIWritesOnlyDisksThatLive(t *testing.T) {
 	require.Error(t, p.WriteVDI(frozen, []byte("end"), 0))
 	require.ErrorContains(t, p.WriteVDI("nothing", nil, 0), "UUID_INVALID")
 }
+
+// A foreign writer that opens, writes and closes the file again and again while
+// the pool writes and copies it does not slip through.
+func TestWritersAtTheSameTimeAreNoticed(t *testing.T) {
+	t.Parallel()
+	const size = 4 * mib
+	p := xapitest.NewPool(t, oneVM("Halted", size))
+	c := p.Client(t)
+	live := p.VM("web").Disks[0]
+	call[any](t, c, "VDI.enable_cbt", live.Ref)
+	stop, stopped := make(chan struct{}), make(chan error)
+	go func() {
+		for i := byte(0); ; i++ {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			default:
+			}
+			if err := overwrite(live.Path, []byte{i}, int64(i)*8<<10); err != nil {
+				stopped <- err
+				return
+			}
+		}
+	}()
+	var taken []xapitest.DiskInfo
+	for i := range byte(12) {
+		for range 20 {
+			require.NoError(t, p.WriteVDI(live.UUID, []byte{i}, 3*mib+int64(i)*64<<10))
+		}
+		taken = append(taken, snapshot(t, p, c, "s").Disks[0])
+	}
+	close(stop)
+	require.NoError(t, <-stopped)
+	for i, younger := range taken[1:] {
+		a, b := content(t, taken[i].Path), content(t, younger.Path)
+		told := changed(t, c, taken[i].Ref, younger.Ref)
+		for at := 0; at < size; at += 64 << 10 {
+			if !bytes.Equal(a[at:at+64<<10], b[at:at+64<<10]) {
+				require.Contains(t, told, at/(64<<10))
+			}
+		}
+	}
+}

@@ -107,17 +107,17 @@ func (b *bitmap) add(other bitmap) {
 	}
 }
 
-func (b bitmap) has(i int) bool { return i/64 < len(b) && b[i/64]&(1<<(i%64)) != 0 }
+func (b *bitmap) has(i int) bool { return i/64 < len(*b) && (*b)[i/64]&(1<<(i%64)) != 0 }
 
-func (b bitmap) empty() bool { return !slices.ContainsFunc(b, func(w uint64) bool { return w != 0 }) }
+func (b *bitmap) empty() bool { return !slices.ContainsFunc(*b, func(w uint64) bool { return w != 0 }) }
 
-func (b bitmap) clone() bitmap { return slices.Clone(b) }
+func (b *bitmap) clone() bitmap { return slices.Clone(*b) }
 
 // blocks lists the blocks of a VHD with a bit, of a disk of that size, in
 // ascending order.
-func (b bitmap) blocks(size int64) (blocks []uint32) {
+func (b *bitmap) blocks(size int64) (blocks []uint32) {
 	const perBlock = blockSize / trackedBlock
-	for i, word := range b {
+	for i, word := range *b {
 		for word != 0 {
 			block := (i*64 + bits.TrailingZeros64(word)) / perBlock
 			if block >= blockCount(size) {
