@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"slices"
 	"strings"
 
@@ -18,6 +19,23 @@ import (
 var web = xapitest.Inventory{
 	SRs: []xapitest.SR{{Name: "local"}},
 	VMs: []xapitest.VM{{Name: "web", Disks: []xapitest.Disk{{Name: "root", Size: 8 << 20}}}},
+}
+
+// dial logs in to such a pool. done logs out again, and ends the pool.
+func dial(ctx context.Context) (pool *xapitest.Pool, client *xapi.Client, done func()) {
+	pool, err := xapitest.Start(web, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	client, err = xapi.Dial(ctx, pool.URL(), &xapi.Options{Username: pool.Username(), Password: xapi.Secret(pool.Password())})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return pool, client, func() {
+		if err := errors.Join(client.Close(), pool.Close()); err != nil {
+			log.Fatal(err)
+		}
+	}
 }
 
 func Example() {
@@ -54,20 +72,10 @@ func Example() {
 
 func ExampleClient_ExportVDI() {
 	ctx := context.Background()
-	pool, err := xapitest.Start(web, nil)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer pool.Close()
-	client, err := xapi.Dial(ctx, pool.URL(), &xapi.Options{Password: xapi.Secret(pool.Password())})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer client.Close()
+	pool, client, done := dial(ctx)
+	defer done()
 
-	err = exportSnapshot(ctx, client, pool.VM("web").UUID)
+	err := exportSnapshot(ctx, client, pool.VM("web").UUID)
 	fmt.Println(err)
 	// Output:
 	// a disk of 8 MiB, 0 blocks
@@ -125,18 +133,8 @@ func export(ctx context.Context, client *xapi.Client, vdi xapi.Ref[xapi.VDI]) er
 
 func ExampleClient_ImportVDI() {
 	ctx := context.Background()
-	pool, err := xapitest.Start(web, nil)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer pool.Close()
-	client, err := xapi.Dial(ctx, pool.URL(), &xapi.Options{Password: xapi.Secret(pool.Password())})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer client.Close()
+	pool, client, done := dial(ctx)
+	defer done()
 
 	sr, err := xapi.ByUUID[xapi.SR](ctx, client, pool.SR("local").UUID)
 	if err != nil {

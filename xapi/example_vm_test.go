@@ -8,25 +8,14 @@ import (
 	"os"
 
 	"github.com/xenbackup/xenbackup/xapi"
-	"github.com/xenbackup/xenbackup/xapi/xapitest"
 	"github.com/xenbackup/xenbackup/xva"
 )
 
 // A whole VM becomes a file, and the file a VM again.
 func ExampleClient_ExportVM() {
 	ctx := context.Background()
-	pool, err := xapitest.Start(web, nil)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer pool.Close()
-	client, err := xapi.Dial(ctx, pool.URL(), &xapi.Options{Password: xapi.Secret(pool.Password())})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer client.Close()
+	pool, client, done := dial(ctx)
+	defer done()
 	file, err := os.CreateTemp("", "*.xva")
 	if err != nil {
 		fmt.Println(err)

@@ -6,24 +6,13 @@ import (
 	"fmt"
 
 	"github.com/xenbackup/xenbackup/xapi"
-	"github.com/xenbackup/xenbackup/xapi/xapitest"
 )
 
 // A loop over Watch keeps a list of VMs true, whatever happens to the connection, the session or the pool.
 func ExampleClient_Watch() {
 	ctx := context.Background()
-	pool, err := xapitest.Start(web, nil)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer pool.Close()
-	client, err := xapi.Dial(ctx, pool.URL(), &xapi.Options{Password: xapi.Secret(pool.Password())})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer client.Close()
+	pool, client, done := dial(ctx)
+	defer done()
 
 	names := make(map[string]string)
 	for event, err := range client.Watch(ctx, "vm") {
@@ -65,18 +54,8 @@ func ExampleClient_Watch() {
 // Sync is a barrier: what the pool did before it, by whoever's wish, is in the snapshot after it.
 func ExampleClient_Inventory() {
 	ctx := context.Background()
-	pool, err := xapitest.Start(web, nil)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer pool.Close()
-	client, err := xapi.Dial(ctx, pool.URL(), &xapi.Options{Password: xapi.Secret(pool.Password())})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer client.Close()
+	pool, client, done := dial(ctx)
+	defer done()
 	inventory, err := client.Inventory(ctx)
 	if err != nil {
 		fmt.Println(err)
