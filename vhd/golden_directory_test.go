@@ -43,7 +43,7 @@ func allGoldenDisks(tb testing.TB, repo *testenv.Repository) []goldenDisk {
 func TestEveryGoldenDiskOfEitherFlavourReadsRight(t *testing.T) {
 	repo := testenv.Golden(t)
 	dir := vhd.OSDir(openRoot(t, repo.Dir))
-	filters := map[string]int{}
+	filters, links := map[string]int{}, 0
 	for _, d := range allGoldenDisks(t, repo) {
 		chain, err := vhd.OpenDirChain(t.Context(), dir, d.path, nil)
 		require.NoError(t, err, d.path)
@@ -51,11 +51,13 @@ func TestEveryGoldenDiskOfEitherFlavourReadsRight(t *testing.T) {
 		require.Equal(t, d.want.SHA256, digest(t, chain), d.path)
 		require.NoError(t, chain.Confirm())
 		require.NoError(t, chain.Close())
+		links = max(links, len(chain.Links()))
 		filters[filterOf(t, repo, d.path)]++
 	}
 	require.NotZero(t, filters["brotli"])
 	require.NotZero(t, filters["gzip"])
 	require.NotZero(t, filters["file"])
+	require.Greater(t, links, 2)
 }
 
 func filterOf(tb testing.TB, repo *testenv.Repository, name string) string {

@@ -107,16 +107,3 @@ func goldenDisks(tb testing.TB, repo *testenv.Repository) []goldenDisk {
 	require.NotEmpty(tb, disks)
 	return disks
 }
-
-func TestChainsThatXOWroteReadRight(t *testing.T) {
-	repo := testenv.Golden(t)
-	root := openRoot(t, repo.Dir)
-	links := 0
-	for _, d := range goldenDisks(t, repo) {
-		chain := openChain(t, root, d.path)
-		require.Equal(t, d.want.Size, chain.Size(), d.path)
-		require.Equal(t, d.want.SHA256, digest(t, chain), d.path)
-		links = max(links, len(chain.Links()))
-	}
-	require.Greater(t, links, 2)
-}
