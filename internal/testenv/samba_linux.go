@@ -48,6 +48,7 @@ func StartSamba(tb testing.TB, global ...string) *Samba {
 	tb.Helper()
 	sbin(tb, "smbd")
 	sweepSamba()
+	//nolint:usetesting // a name by which the next start finds what a killed test has left
 	dir, err := os.MkdirTemp("", sambaPrefix+strconv.Itoa(os.Getpid())+"-")
 	if err != nil {
 		tb.Fatal(err)
@@ -286,7 +287,7 @@ func sweepSamba() {
 	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), sambaPrefix+"*"))
 	for _, dir := range dirs {
 		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), sambaPrefix), "-")
-		if n, err := strconv.Atoi(pid); err == nil && syscall.Kill(n, 0) == syscall.ESRCH { //nolint:errorlint // an errno as it comes
+		if n, err := strconv.Atoi(pid); err == nil && syscall.Kill(n, 0) == syscall.ESRCH {
 			removeSamba(dir)
 		}
 	}

@@ -138,8 +138,7 @@ func infoOf(stat os.FileInfo) info {
 // statusOf returns the NTSTATUS of an error, unless the library has given it a
 // meaning of package os already.
 func statusOf(err error) (status, bool) {
-	var response *smb2.ResponseError
-	if errors.As(err, &response) {
+	if response, ok := errors.AsType[*smb2.ResponseError](err); ok {
 		return status(response.Code), true
 	}
 	return 0, false
@@ -161,8 +160,7 @@ func broken(err error) error {
 	case errors.As(err, &ended):
 		return errors.New("the connection was given up")
 	}
-	var p *panicError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*panicError](err); ok {
 		return p
 	}
 	if st, ok := statusOf(err); ok && st.endsSession() {

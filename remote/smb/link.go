@@ -130,7 +130,7 @@ func (l *link) try(a *attempt, pause time.Duration) {
 	defer close(a.done)
 	l.attempt = nil
 	l.refused = nil
-	var refusal *loginFailure
+	var refusal *refusalError
 	switch {
 	case a.err == nil && l.closed:
 		l.attempts.Go(a.session.close)
@@ -174,7 +174,7 @@ func (l *link) do(ctx context.Context, op func(s *session, again bool) error) er
 
 // final returns the error to give up with, or nil to try again.
 func (l *link) final(ctx context.Context, deadline time.Time, err error) error {
-	var refusal *loginFailure
+	var refusal *refusalError
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)

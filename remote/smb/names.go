@@ -24,15 +24,15 @@ func checkName(op, name string) error {
 	}
 	for element := range strings.SplitSeq(name, "/") {
 		if name != "." && !holds(element) {
-			return &fs.PathError{Op: op, Path: name, Err: remote.MarkError(&badName{element}, fs.ErrInvalid)}
+			return &fs.PathError{Op: op, Path: name, Err: remote.MarkError(&badNameError{element}, fs.ErrInvalid)}
 		}
 	}
 	return nil
 }
 
-type badName struct{ element string }
+type badNameError struct{ element string }
 
-func (e *badName) Error() string {
+func (e *badNameError) Error() string {
 	return strconv.Quote(e.element) + " cannot be a name on an SMB share"
 }
 

@@ -20,10 +20,10 @@ type relay struct {
 	all   sync.WaitGroup
 }
 
-func startRelay(t testing.TB, server string, trip time.Duration) *relay {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+func startRelay(tb testing.TB, server string, trip time.Duration) *relay {
+	tb.Helper()
+	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(tb, err)
 	r := &relay{Listener: l, trip: trip}
 	r.all.Go(func() {
 		for {
@@ -31,7 +31,7 @@ func startRelay(t testing.TB, server string, trip time.Duration) *relay {
 			if err != nil {
 				return
 			}
-			out, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server)
+			out, err := (&net.Dialer{}).DialContext(tb.Context(), "tcp", server)
 			if err != nil {
 				_ = in.Close()
 				continue
@@ -43,7 +43,7 @@ func startRelay(t testing.TB, server string, trip time.Duration) *relay {
 			r.all.Go(func() { r.pass(out, in) })
 		}
 	})
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = l.Close()
 		r.cut()
 		r.all.Wait()

@@ -273,7 +273,7 @@ func (f *FS) putBack(ctx context.Context, name, aside string) (string, error) {
 	err := f.move(ctx, aside, name)
 	switch {
 	case err == nil:
-		f.logger.Warn("smb file put back that a broken replacement had left aside", slog.String("name", name))
+		f.logger.WarnContext(ctx, "smb file put back that a broken replacement had left aside", slog.String("name", name))
 		return name, nil
 	case errors.Is(err, fs.ErrExist):
 		return name, nil

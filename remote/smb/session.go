@@ -62,7 +62,7 @@ func isLost(err error) bool {
 	return errors.As(err, &lost)
 }
 
-func newSession(lib library, w *wire, life context.Context, end context.CancelCauseFunc, silence time.Duration) *session {
+func newSession(life context.Context, end context.CancelCauseFunc, lib library, w *wire, silence time.Duration) *session {
 	now := time.Now()
 	s := &session{
 		lib: lib, wire: w, silence: silence, born: now, since: now,

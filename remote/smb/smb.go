@@ -129,7 +129,7 @@ func (f *FS) enter(ctx context.Context, folder string, create bool) error {
 // String is the address without the password.
 func (f *FS) String() string { return f.address }
 
-// Properties: see the package documentation.
+// Properties are those of every share: see the package documentation.
 func (f *FS) Properties() remote.Properties {
 	return remote.Properties{PipelineDepth: depth, IOSize: maxIO, InvalidRunes: invalidRunes}
 }
@@ -175,7 +175,7 @@ func (d *dialer) connect(ctx context.Context) (*session, error) {
 		w.abort()
 		return nil, d.unreachable(ctx, err)
 	}
-	return newSession(lib, w, life, end, d.opts.SilenceLimit()), nil
+	return newSession(life, end, lib, w, d.opts.SilenceLimit()), nil
 }
 
 // login is bounded by ctx, which the library honours while it waits for an answer;
@@ -186,7 +186,7 @@ func (d *dialer) login(ctx, life context.Context, w *wire) (library, error) {
 		lib, err := login(ctx, life, w, d.credentials, d.host, d.share)
 		if err == nil && d.encryptedOnly {
 			if _, err = lib.stat(""); errors.Is(broken(err), errClear) {
-				err = &loginFailure{remote.PartShare, remote.MarkError(errClear, fs.ErrPermission)}
+				err = &refusalError{remote.PartShare, remote.MarkError(errClear, fs.ErrPermission)}
 			}
 		}
 		return lib, err
@@ -194,8 +194,7 @@ func (d *dialer) login(ctx, life context.Context, w *wire) (library, error) {
 }
 
 func (d *dialer) unreachable(ctx context.Context, err error) error {
-	var refusal *loginFailure
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*refusalError](err); ok {
 		name := d.credentials.user
 		if refusal.part == remote.PartShare {
 			name = d.share

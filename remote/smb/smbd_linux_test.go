@@ -19,11 +19,11 @@ import (
 const impatience = 300 * time.Millisecond
 
 // mount opens a path of a server, which begins with a share.
-func mount(t testing.TB, s *testenv.Samba, path string, timeout time.Duration) *FS {
-	t.Helper()
-	fsys, err := tryMount(t.Context(), s, path, timeout)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = fsys.Close() })
+func mount(tb testing.TB, s *testenv.Samba, path string, timeout time.Duration) *FS {
+	tb.Helper()
+	fsys, err := tryMount(tb.Context(), s, path, timeout)
+	require.NoError(tb, err)
+	tb.Cleanup(func() { _ = fsys.Close() })
 	return fsys
 }
 

@@ -166,23 +166,23 @@ func isBusy(err error) bool {
 	return errors.As(err, &busy)
 }
 
-// loginFailure is a login or a share that the server has refused: to ask again
+// refusalError is a login or a share that the server has refused: to ask again
 // is of no use until somebody mends it.
-type loginFailure struct {
+type refusalError struct {
 	part remote.Part
 	err  error
 }
 
-func (e *loginFailure) Error() string { return e.err.Error() }
+func (e *refusalError) Error() string { return e.err.Error() }
 
-func (e *loginFailure) Unwrap() error { return e.err }
+func (e *refusalError) Unwrap() error { return e.err }
 
 func loginError(err error) error {
 	if st, ok := statusOf(err); (ok && st.refusesLogin()) || errors.Is(err, fs.ErrPermission) {
-		return &loginFailure{remote.PartLogin, remote.MarkError(fmt.Errorf("wrong user or password, or the account is closed: %w", bare(err)), fs.ErrPermission)}
+		return &refusalError{remote.PartLogin, remote.MarkError(fmt.Errorf("wrong user or password, or the account is closed: %w", bare(err)), fs.ErrPermission)}
 	}
 	if b := broken(err); errors.Is(b, errGuest) {
-		return &loginFailure{remote.PartLogin, remote.MarkError(b, fs.ErrPermission)}
+		return &refusalError{remote.PartLogin, remote.MarkError(b, fs.ErrPermission)}
 	}
 	return err
 }
@@ -193,7 +193,7 @@ func mountError(err error) error {
 	}
 	if st, ok := statusOf(err); ok && st == statusPathNotCovered {
 		err = fmt.Errorf("a DFS namespace, whose referrals are not followed: name the server that has the share: %w", bare(err))
-		return &loginFailure{remote.PartShare, remote.MarkError(err, fs.ErrInvalid)}
+		return &refusalError{remote.PartShare, remote.MarkError(err, fs.ErrInvalid)}
 	}
 	m := meaning(err)
 	switch {
@@ -202,5 +202,5 @@ func mountError(err error) error {
 	case errors.Is(m, fs.ErrPermission):
 		m = remote.MarkError(errors.New("the server does not let this user in"), fs.ErrPermission)
 	}
-	return &loginFailure{remote.PartShare, m}
+	return &refusalError{remote.PartShare, m}
 }

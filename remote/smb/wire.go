@@ -244,5 +244,5 @@ func (w *wire) abort() {
 	if tcp, ok := w.Conn.(interface{ SetLinger(sec int) error }); ok {
 		_ = tcp.SetLinger(0)
 	}
-	_ = w.Conn.Close()
+	_ = w.Close()
 }
