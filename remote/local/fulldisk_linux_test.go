@@ -10,7 +10,6 @@ import (
 
 	"github.com/xenbackup/xenbackup/internal/testenv"
 	"github.com/xenbackup/xenbackup/remote"
-	"github.com/xenbackup/xenbackup/remote/remotetest"
 )
 
 // smallDisk is a disk of 1 MiB in memory.
@@ -44,10 +43,6 @@ func TestAFullDiskLeavesTheOldFileAndNoTemporaryOne(t *testing.T) {
 	require.Equal(t, int64(1<<20), space.Total)
 	require.Positive(t, space.Free)
 	require.NoError(t, remote.WriteFile(t.Context(), fsys, "f", []byte("fits again")))
-}
-
-func TestTmpfsPassesTheSuite(t *testing.T) {
-	require.NoError(t, remotetest.Test(t.Context(), open(t, smallDisk(t, "size=4m"))))
 }
 
 func TestAReadOnlyMountIsAPermissionError(t *testing.T) {

@@ -30,7 +30,7 @@ type Options struct {
 	Mounted bool
 }
 
-// ErrNotMounted: nothing is mounted at or above the directory. See [Options].
+// ErrNotMounted says that nothing is mounted at or above the directory. See [Options].
 var ErrNotMounted = errors.New("local: not mounted")
 
 // FS is a directory of this machine. It is safe for concurrent use.
