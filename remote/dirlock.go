@@ -109,10 +109,14 @@ func (d *dirLock) claim(ctx context.Context, start time.Time) error {
 // begin starts to refresh. The goroutine ends with Release, which waits for it,
 // or when the lock is lost.
 func (d *dirLock) begin(ctx context.Context, name string) {
-	exact := time.Duration(d.mtime.Nanosecond()) == d.fraction
+	ours := d.mtime
+	exact := time.Duration(ours.Nanosecond()) == d.fraction
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	d.cancel = cancel
 	d.done.Go(func() { d.refresh(own) })
+	if err := removeLeavings(ctx, d.fsys, name, ours); err != nil {
+		d.logger.DebugContext(ctx, "leavings of a killed process stay", "lock", d.dir, "error", err)
+	}
 	if !exact {
 		return // the storage rounds: a record would not know its lock again
 	}

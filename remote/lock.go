@@ -47,9 +47,6 @@ type Lock struct {
 // 5 s. A lock whose holder is a dead process of this machine (a record under
 // .xenbackup/locks says who holds it) is taken over at once.
 //
-// A process that is killed in the very moment of taking a lock over leaves an empty
-// directory ".<name>.lock.<token>.tmp", which [IsTemp] knows and which stops nobody.
-//
 // Failures are [ErrLocked], and [errors.ErrUnsupported] where modification times
 // cannot be set (no [Toucher]).
 func AcquireLock(ctx context.Context, fsys Filesystem, name string, opts *LockOptions) (*Lock, error) {

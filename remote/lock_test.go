@@ -283,6 +283,37 @@ func TestATakeOverThatCaughtAFreshLockPutsItBack(t *testing.T) {
 	})
 }
 
+// One is killed in each step of taking an abandoned lock over; the next one who
+// locks finds the lock free soon, and leaves nothing of it.
+func TestATakeOverThatIsKilledLeavesNothingForLong(t *testing.T) {
+	for n := 1; ; n++ {
+		var fired bool
+		synctest.Test(t, func(t *testing.T) {
+			crash := lockedTree(t)
+			require.NoError(t, crash.Mkdir(t.Context(), lockDir))
+			faulty := remotetest.NewFaulty(crash)
+			faulty.FailFrom(n, syscall.EIO, remotetest.Mutating()...)
+			if lock, err := remote.AcquireLock(t.Context(), faulty, "vm", nil); err == nil {
+				_ = lock.Release(t.Context()) // to end its goroutine
+			}
+			fired = faulty.Fired() > 0
+			lock, err := remote.AcquireLock(t.Context(), crash, "vm", nil)
+			require.NoError(t, err, "step %d", n)
+			require.NoError(t, lock.Release(t.Context()))
+			entries, err := crash.ReadDir(t.Context(), ".xenbackup/locks")
+			require.NoError(t, err)
+			for _, e := range entries {
+				require.False(t, remote.IsTemp(e.Name()), "step %d: %s", n, e.Name())
+			}
+			requireNoTemp(t, crash)
+		})
+		if !fired {
+			require.Greater(t, n, 5)
+			break
+		}
+	}
+}
+
 func TestTheRecordOfAHolderKilledWhileWritingItIsRemoved(t *testing.T) {
 	ctx, fsys := t.Context(), remotetest.NewCrash()
 	require.NoError(t, remote.MkdirAll(ctx, fsys, ".xenbackup/locks"))

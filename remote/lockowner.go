@@ -49,21 +49,28 @@ func writeOwner(ctx context.Context, fsys Filesystem, name string, fraction time
 		return "", err
 	}
 	record := ownerName(name)
-	return record, errors.Join(removeOwnerTemps(ctx, fsys, record), WriteFile(ctx, fsys, record, data))
+	return record, WriteFile(ctx, fsys, record, data)
 }
 
-// removeOwnerTemps removes what holders who were killed while they wrote the
-// record have left. Only the holder of the lock, the caller, writes it.
-func removeOwnerTemps(ctx context.Context, fsys Filesystem, record string) error {
+// removeLeavings removes what those have left who were killed while they wrote the
+// record of this lock, or while they took the lock over: its stale directory, moved
+// aside. Only the holder of the lock, the caller, does this. A directory with the
+// time of ours is ours: somebody has moved it by mistake, and is about to put it
+// back.
+func removeLeavings(ctx context.Context, fsys Filesystem, name string, ours time.Time) error {
 	entries, err := fsys.ReadDir(ctx, ownersDir)
 	if err != nil {
-		return err
+		return ignoreNotExist(err)
 	}
 	var errs []error
 	for _, e := range entries {
-		if IsTemp(e.Name()) && strings.HasPrefix(e.Name(), "."+path.Base(record)+".") {
-			errs = append(errs, fsys.Remove(ctx, path.Join(ownersDir, e.Name())))
+		if !IsTemp(e.Name()) || !strings.HasPrefix(e.Name(), "."+path.Base(ownerName(name))+".") {
+			continue
 		}
+		if info, err := e.Info(); err != nil || (e.IsDir() && info.ModTime().Equal(ours)) {
+			continue
+		}
+		errs = append(errs, ignoreNotExist(fsys.Remove(ctx, path.Join(ownersDir, e.Name()))))
 	}
 	return errors.Join(errs...)
 }

@@ -67,7 +67,11 @@ func (w *lockWatch) takeOver(ctx context.Context) error {
 	if err != nil || !info.ModTime().Equal(stale) {
 		return ignoreNotExist(err)
 	}
-	aside := tempName(w.dir)
+	// Among the records, where the next holder removes it if we are killed now.
+	if err := MkdirAll(ctx, w.fsys, ownersDir); err != nil {
+		return err
+	}
+	aside := tempName(ownerName(w.name))
 	if err := w.fsys.Rename(ctx, w.dir, aside); err != nil {
 		return ignoreNotExist(err)
 	}
