@@ -36,7 +36,8 @@
 // an XVA archive, [Client.ExportMetadata], [Client.ImportMetadata] and [Client.DumpDatabase] what a pool knows without any disk. The end
 // of a connection proves nothing about a transfer: hosts report success before they have read, and end a failed export as if it were
 // complete. What counts is the task that accompanies each transfer; [Download.Finish] and the imports return nil only when it says
-// success. That the bytes make a complete VHD or archive is for packages vhd and xva to prove: a restore point needs both.
+// success, and when a raw disk has its size, a dump its end, an import its VM. That the bytes make a complete VHD or archive is for
+// packages vhd and xva to prove: a restore point needs both.
 //
 // Nothing waits for ever: transfers have a watchdog that counts bytes, [Options].StallTimeout. Only CallAsync, and Call of what is
 // not a getter, wait as long as ctx allows, because the pool may.
@@ -53,9 +54,11 @@
 // Connections are kept and reused; when one turns out to be dead, a getter is repeated, and anything else only if none of it was
 // sent.
 //
-// When the master cannot be reached, the hosts that the pool named before are asked where it is now. What the pool refuses for the moment,
-// because it boots, is busy, or does something else with the object, is repeated with growing pauses as [Options].Retry says; never when
-// repeating it could do anything twice.
+// When the master cannot be reached, the hosts that the pool named before are asked where it is now, by calls as by watches and inventories;
+// with pins only those that are pinned, and none that has left the pool. Transfers go on by the session they began with, which ends with
+// the last of them. What the pool refuses for the moment, because it boots, is busy, or does something else with the object, is repeated
+// with growing pauses as [Options].Retry says; never when repeating it could do anything twice: a task that has failed may have done half
+// of its work, one that was never made has not. A login that is cut off is waited for shortly, to log out again.
 //
 // # Trust
 //
@@ -63,7 +66,7 @@
 // or Options.ExtraCAs have signed, or by one that Options.Pins names. Hosts come with certificates they have signed themselves;
 // [FetchFingerprint] shows one, to be compared on the host's console and pinned. A pinned certificate that has changed is a
 // [FingerprintError] with both fingerprints. Every host proves itself by its own, also behind HOST_IS_SLAVE and redirects, which are never
-// followed from https to http, nor, with a session, to a host that is none of the pool.
+// followed from https to http, nor, with a session, to a host that is none of the pool or to a port that is not its API's.
 //
 // Options.TransferNetwork keeps disks and archives to one network of the pool, such as the backup network that Xen Orchestra keeps in
 // the pool's other_config. Options.Metrics counts calls, bytes, retries and waits.

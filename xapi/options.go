@@ -24,7 +24,8 @@ type Options struct {
 	// Pins are the certificates, or keys, that hosts must show, by host name or address as it is dialled, without port. A host that has
 	// pins proves itself by one of them and by nothing else: name, issuer and expiry of its certificate do not count. Hosts are
 	// installed with certificates they have signed themselves, which makes this the usual way; see [FetchFingerprint]. Pin each host of
-	// a pool: calls follow the pool to its master, and transfers to whichever host sees the disk.
+	// a pool: calls follow the pool to its master, and transfers to whichever host sees the disk. When the master is gone, hosts are asked
+	// whose pin is by the address, host name or label that the pool has for them.
 	Pins map[string][]Fingerprint
 
 	// ExtraCAs are certificates of authorities in PEM form that are trusted beside the system's, or beside TLS.RootCAs.

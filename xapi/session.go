@@ -109,10 +109,9 @@ func (c *Client) hold(at *login) {
 func (c *Client) release(ctx context.Context, at *login) {
 	c.mu.Lock()
 	at.transfers--
-	over := at.replaced && at.transfers == 0
-	delete(c.replaced, at)
-	if at.replaced && !over {
-		c.replaced[at] = struct{}{}
+	over := at.replaced && at.transfers == 0 && !c.closed // Close has ended it otherwise
+	if at.transfers == 0 {
+		delete(c.replaced, at)
 	}
 	c.mu.Unlock()
 	if over {
