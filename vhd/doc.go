@@ -48,7 +48,14 @@
 // # Merging
 //
 // [Merge] makes one image of several, in place, keeping a journal in the format of
-// XO, so that either can finish after a crash of the other.
+// XO, so that either can finish after a crash of the other. Images are files or
+// directories; of directories it renames the files of blocks.
+//
+// # Checking and repairing
+//
+// [Check] examines an image, its parents, its bitmaps or all of its data, as deep as
+// it is told, and reports every [Finding] with its place. [PlanRepair] says what
+// can be mended without a guess, and how; [RepairPlan.Apply] does that.
 //
 // # The format
 //
