@@ -27,6 +27,7 @@ const (
 )
 
 func TestAnErrorSaysWhichPartCannotBeReached(t *testing.T) {
+	t.Parallel()
 	s := testenv.StartSamba(t)
 	require.NoError(t, os.WriteFile(filepath.Join(s.Dir("data"), "file"), nil, 0o666))
 	wrong, gone := *s, *s
@@ -61,6 +62,7 @@ func TestAnErrorSaysWhichPartCannotBeReached(t *testing.T) {
 }
 
 func TestAFolderIsMadeOnRequestOnlyAndIsTheRoot(t *testing.T) {
+	t.Parallel()
 	s := testenv.StartSamba(t)
 	a := &remote.Address{Scheme: "smb", Host: "127.0.0.1", Port: s.Port, Username: s.User, Password: remote.Secret(s.Password), Path: "data/a/b"}
 	fsys, err := Open(t.Context(), a, &remote.Options{Create: true})
@@ -75,6 +77,7 @@ func TestAFolderIsMadeOnRequestOnlyAndIsTheRoot(t *testing.T) {
 }
 
 func TestSpaceIsThatOfTheDisk(t *testing.T) {
+	t.Parallel()
 	s := testenv.StartSamba(t)
 	s.FillableShare(8 << 20)
 	space, err := mount(t, s, "full", patience).Space(t.Context())
@@ -83,6 +86,7 @@ func TestSpaceIsThatOfTheDisk(t *testing.T) {
 }
 
 func TestEncryptionCanBeRequired(t *testing.T) {
+	t.Parallel()
 	s := testenv.StartSamba(t)
 	open := func(share, option string) error {
 		a := &remote.Address{Scheme: "smb", Host: "127.0.0.1", Port: s.Port, Username: s.User, Password: remote.Secret(s.Password), Path: share}
@@ -100,6 +104,7 @@ func TestEncryptionCanBeRequired(t *testing.T) {
 }
 
 func TestAChangedPasswordIsSaidAtOnceAndNotTriedAgainAndAgain(t *testing.T) {
+	t.Parallel()
 	s := testenv.StartSamba(t)
 	fsys := mount(t, s, "data", patience)
 	require.NoError(t, remote.WriteFile(t.Context(), fsys, "f", []byte("x")))
@@ -119,6 +124,7 @@ func TestAChangedPasswordIsSaidAtOnceAndNotTriedAgainAndAgain(t *testing.T) {
 }
 
 func TestAServerThatIsFrozenIsGivenUpAndUsedAgainWhenItGoesOn(t *testing.T) {
+	t.Parallel()
 	s := testenv.StartSamba(t)
 	fsys := mount(t, s, "data", short)
 	require.NoError(t, remote.WriteFile(t.Context(), fsys, "f", []byte("x")))
@@ -135,6 +141,7 @@ func TestAServerThatIsFrozenIsGivenUpAndUsedAgainWhenItGoesOn(t *testing.T) {
 }
 
 func TestARequestSurvivesAServerThatIsFrozenForAMoment(t *testing.T) {
+	t.Parallel()
 	s := testenv.StartSamba(t)
 	fsys := mount(t, s, "enc", patience)
 	w, err := remote.Create(t.Context(), fsys, "f")
@@ -168,6 +175,7 @@ func requireContent(t *testing.T, fsys remote.Filesystem, name string, want []by
 }
 
 func TestEveryCallReturnsWhenItsContextEndsThoughTheServerIsFrozen(t *testing.T) {
+	t.Parallel()
 	s := testenv.StartSamba(t)
 	fsys := mount(t, s, "data", patience)
 	require.NoError(t, remote.WriteFile(t.Context(), fsys, "f", noise(1<<20)))
@@ -213,6 +221,7 @@ func TestEveryCallReturnsWhenItsContextEndsThoughTheServerIsFrozen(t *testing.T)
 }
 
 func TestReadsGoOnAfterTheServerWasKilled(t *testing.T) {
+	t.Parallel()
 	s := testenv.StartSamba(t)
 	fsys := mount(t, s, "enc", patience)
 	content := noise(2 << 20)
@@ -237,6 +246,7 @@ func TestReadsGoOnAfterTheServerWasKilled(t *testing.T) {
 }
 
 func TestUnsyncedWritesAreLostWithTheConnectionAndSyncedOnesAreNot(t *testing.T) {
+	t.Parallel()
 	s := testenv.StartSamba(t)
 	fsys := mount(t, s, "data", patience)
 	synced, err := fsys.OpenFile(t.Context(), "synced", createNew)
@@ -269,6 +279,7 @@ func TestUnsyncedWritesAreLostWithTheConnectionAndSyncedOnesAreNot(t *testing.T)
 }
 
 func TestAServerThatStaysAwayFailsEveryCall(t *testing.T) {
+	t.Parallel()
 	s := testenv.StartSamba(t)
 	fsys := mount(t, s, "data", short)
 	require.NoError(t, remote.WriteFile(t.Context(), fsys, "f", []byte("x")))
@@ -297,6 +308,7 @@ func TestAServerThatStaysAwayFailsEveryCall(t *testing.T) {
 }
 
 func TestNamesThatCannotBeHeldAreRefusedUnasked(t *testing.T) {
+	t.Parallel()
 	f := &FS{} // no server to ask
 	for _, name := range []string{"a:b", "a?", "a*", "<a", "a>", "a|", `"a`, `a\b`, "a.", "a ", "d/con", "NUL.txt", "com1", "lpt9.json", "a\x01", strings.Repeat("n", 256)} {
 		_, err := f.Stat(t.Context(), name)

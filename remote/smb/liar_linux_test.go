@@ -36,6 +36,7 @@ func (g *garbled) Read(p []byte) (int, error) {
 // TestAGarbledAnswerNeverBecomesData flips one bit of the server's answers in each
 // round. What is read is right, or nothing is.
 func TestAGarbledAnswerNeverBecomesData(t *testing.T) {
+	t.Parallel()
 	s := testenv.StartSamba(t)
 	content := noise(20_000)
 	require.NoError(t, os.WriteFile(filepath.Join(s.Dir("data"), "f"), content, 0o666))

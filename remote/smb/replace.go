@@ -92,6 +92,8 @@ func (f *FS) rename(ctx context.Context, oldname, newname string, exists func(co
 		if name == "." {
 			return fs.ErrInvalid
 		}
+	}
+	for _, name := range []string{oldname, newname} {
 		// What was replaced there once must not come back when this name moves away,
 		// and counts as there when it moves here.
 		if err := f.settleOnce(ctx, name); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -46,6 +46,7 @@ func (c *dyingConn) Write(p []byte) (int, error) {
 // TestACrashAtAnyStepOfAReplacementLosesNothing ends the machine after each
 // message of a Rename, and looks at what another one then finds.
 func TestACrashAtAnyStepOfAReplacementLosesNothing(t *testing.T) {
+	t.Parallel()
 	s := testenv.StartSamba(t)
 	survivor := mount(t, s, "data", patience)
 	states := map[string]int{}
@@ -110,6 +111,7 @@ func serverState(t *testing.T, s *testenv.Samba) string {
 }
 
 func TestReadersNeverMissANameThatIsReplacedOverAndOver(t *testing.T) {
+	t.Parallel()
 	s := testenv.StartSamba(t)
 	writer, reader := mount(t, s, "data", patience), mount(t, s, "enc", patience) // the same folder
 	writer.busy = patience
@@ -146,6 +148,7 @@ func TestReadersNeverMissANameThatIsReplacedOverAndOver(t *testing.T) {
 }
 
 func TestWhatWasRemovedDoesNotComeBack(t *testing.T) {
+	t.Parallel()
 	s := testenv.StartSamba(t)
 	ctx := t.Context()
 	for name, lose := range map[string]func(*FS) error{
@@ -169,6 +172,7 @@ func TestWhatWasRemovedDoesNotComeBack(t *testing.T) {
 }
 
 func TestAnAsideCountsAsItsName(t *testing.T) {
+	t.Parallel()
 	s := testenv.StartSamba(t)
 	ctx := t.Context()
 	fsys := mount(t, s, "data", patience)
@@ -198,6 +202,7 @@ func TestAnAsideCountsAsItsName(t *testing.T) {
 }
 
 func TestAReadOnlyUserReadsTheAside(t *testing.T) {
+	t.Parallel()
 	s := testenv.StartSamba(t)
 	require.NoError(t, os.WriteFile(filepath.Join(s.Dir("ro"), asideName("f", time.Now())), []byte("old"), 0o644))
 	fsys := mount(t, s, "ro", patience)

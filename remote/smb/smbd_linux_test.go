@@ -63,6 +63,7 @@ func TestSambaPassesTheSuite(t *testing.T) {
 }
 
 func TestAShareThatRequiresEncryptionPassesTheSuite(t *testing.T) {
+	t.Parallel()
 	s := testenv.StartSamba(t)
 	fsys := mount(t, s, "enc", 0)
 	require.NoError(t, remotetest.Test(t.Context(), fsys))

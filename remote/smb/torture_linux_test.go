@@ -27,6 +27,7 @@ import (
 // whole, or as it was before, or not at all; and no name that was ever committed
 // is missing. XENBACKUP_ROUNDS is the number of rounds.
 func TestTortureSamba(t *testing.T) {
+	t.Parallel()
 	rounds := 3
 	if v := os.Getenv("XENBACKUP_ROUNDS"); v != "" {
 		var err error
