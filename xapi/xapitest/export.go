@@ -39,9 +39,7 @@ func (t *transfer) export(ctx context.Context) error {
 		fmt.Sprintf(`content-disposition: attachment; filename="%s.%s"`, e.disk.str("uuid"), e.format)); err != nil {
 		return fail("VDI_IO_ERROR", "Device I/O errors")
 	}
-	cork(t.x.conn)
 	err = t.stream(ctx, e)
-	uncork(t.x.conn)
 	if err != nil && ctx.Err() == nil && !errors.Is(err, errBroken) {
 		t.x.html(http.StatusInternalServerError)
 	}

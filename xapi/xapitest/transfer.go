@@ -141,7 +141,6 @@ func (t *transfer) allowance(n int64) int64 {
 
 // breakNow does what the fault says at this point of the body.
 func (t *transfer) breakNow(ctx context.Context) error {
-	uncork(t.x.conn)
 	switch t.fault.how {
 	case Reset:
 		t.x.reset()
