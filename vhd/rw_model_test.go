@@ -77,8 +77,8 @@ func (o *overlay) push(t require.TestingT, typ vhd.DiskType, size, blockSize int
 
 func TestWritesReadAsAnOverlayOfSlices(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		sizes := rapid.Int64Range(1, 3<<20/sector)
-		blocks := rapid.SampledFrom([]int64{512 << 10, 1 << 20, 2 << 20})
+		sizes := rapid.Int64Range(1, 1200)
+		blocks := rapid.SampledFrom([]int64{512 << 10, 1 << 20})
 		profiles := rapid.SampledFrom([]vhd.Profile{vhd.Repository, vhd.Host})
 		o := &overlay{}
 		o.push(t, rapid.SampledFrom([]vhd.DiskType{vhd.Fixed, vhd.Dynamic}).Draw(t, "type"), sizes.Draw(t, "sectors")*sector, blocks.Draw(t, "block"), profiles.Draw(t, "profile"))
@@ -87,30 +87,31 @@ func TestWritesReadAsAnOverlayOfSlices(t *testing.T) {
 			"sync":  func(t *rapid.T) { require.NoError(t, o.disk.Sync()) },
 			"reopen": func(t *rapid.T) {
 				require.NoError(t, o.disk.Close())
-				o.check(t, o.last())
 				f := o.files[o.last()]
 				w, err := vhd.OpenRW(f, int64(len(f.data)), nil)
 				require.NoError(t, err)
 				o.disk = w
 			},
 			"snapshot": func(t *rapid.T) {
-				if len(o.files) == 5 {
+				if len(o.files) == 4 {
 					t.Skip("deep enough")
 				}
 				require.NoError(t, o.disk.Close())
 				o.push(t, vhd.Differencing, int64(len(o.truth[o.last()])), blocks.Draw(t, "block"), profiles.Draw(t, "profile"))
 			},
 			"grow": func(t *rapid.T) {
-				more := rapid.Int64Range(0, 1<<20/sector).Draw(t, "more") * sector
+				more := rapid.Int64Range(0, 1500).Draw(t, "more") * sector
 				old := o.truth[o.last()]
-				if len(old) > 4<<20 {
+				if len(old) > 1<<20 {
 					t.Skip("large enough")
 				}
 				require.NoError(t, o.disk.Resize(int64(len(old))+more))
 				o.truth[o.last()] = append(slices.Clone(old), make([]byte, more)...)
 			},
-			"flatten": func(t *rapid.T) { o.flatten(t) },
 		})
+		if rapid.IntRange(0, 3).Draw(t, "flatten") == 0 {
+			o.flatten(t)
+		}
 		require.NoError(t, o.disk.Close())
 		for k := range o.files {
 			o.check(t, k)
@@ -125,14 +126,14 @@ func (o *overlay) write(t *rapid.T) {
 		align = sector
 	}
 	off := rapid.IntRange(0, len(truth)/align-1).Draw(t, "off") * align
-	n := rapid.SampledFrom([]int{1, 511, sector, 3 * sector, 4096, 100_000, 512 << 10, 1<<20 + sector}).Draw(t, "n")
+	n := rapid.SampledFrom([]int{1, 511, sector, 3 * sector, 4096, 100_000, 512<<10 + sector}).Draw(t, "n")
 	n = min(len(truth)-off, max(n/align, 1)*align)
 	data := truth[off : off+n]
 	if owner := rapid.Byte().Draw(t, "byte"); owner < 20 {
 		clear(data)
 	} else {
-		for i := range data {
-			data[i] = owner + byte(i/sector)
+		for i := 0; i < n; i += sector { // each sector another
+			copy(data[i:], bytes.Repeat([]byte{owner + byte(i/sector)}, sector))
 		}
 	}
 	got, err := o.disk.WriteAt(data, int64(off))
@@ -154,7 +155,7 @@ func (o *overlay) flatten(t *rapid.T) {
 	_, err := vhd.FlattenRaw(context.Background(), raw, src, opts)
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(o.truth[o.last()], raw.data))
-	l := vhd.Layout{Type: rapid.SampledFrom([]vhd.DiskType{vhd.Fixed, vhd.Dynamic}).Draw(t, "type"), UUID: uuidOf(9)}
+	l := vhd.Layout{Type: rapid.SampledFrom([]vhd.DiskType{vhd.Fixed, vhd.Dynamic}).Draw(t, "type"), UUID: uuidOf(9), BlockSize: 512 << 10}
 	result, err := vhd.Flatten(context.Background(), image, src, l, opts)
 	require.NoError(t, err)
 	require.EqualValues(t, len(image.data), result.Size)
