@@ -2,9 +2,6 @@ package nfs_test
 
 import (
 	"context"
-	"os"
-	"path/filepath"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -44,17 +41,5 @@ func opener(export string, opts *nfs.Options) func(context.Context) (remote.File
 }
 
 func TestGoNFSPassesTheSuite(t *testing.T) {
-	dir := t.TempDir()
-	port := testenv.GoNFS(t, dir)
-	require.NoError(t, remotetest.TestHarness(t.Context(), remotetest.Harness{
-		Open: opener("/", &nfs.Options{Port: port, MountPort: port}),
-		Fill: func(name string, n int) error {
-			for i := range n {
-				if err := os.WriteFile(filepath.Join(dir, name, strconv.Itoa(i)), nil, 0o644); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-	}))
+	require.NoError(t, remotetest.Test(t.Context(), goNFS(t)))
 }
