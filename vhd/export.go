@@ -19,6 +19,7 @@ type Export struct {
 	next   int // position in layout.Blocks of the next block
 
 	pending  []byte // structures to give out before data
+	gap      []byte // reused for those between blocks
 	data     int64  // offset of the data to give out
 	dataLeft int64  // bytes of it
 	zeroLeft int64  // bytes of zeros behind it
@@ -87,7 +88,8 @@ func (e *Export) step(p []byte) int {
 		return int(n)
 	case e.next < len(e.layout.Blocks):
 		block := e.layout.Blocks[e.next]
-		e.pending = e.layout.gap(e.next)
+		e.gap = e.layout.appendGap(e.gap[:0], e.next)
+		e.pending = e.gap
 		e.data = int64(block) * e.layout.blockSize()
 		e.dataLeft = e.layout.dataIn(block)
 		e.zeroLeft = e.layout.blockSize() - e.dataLeft

@@ -229,14 +229,20 @@ func (l Layout) preamble() []byte {
 	return append(b, table.encode()...)
 }
 
-// gap returns what separates the end of the structure before block k from its
-// data: zeros, then the bitmap with all bits set.
-func (l Layout) gap(k int) []byte {
+// appendGap appends to b what separates the end of the structure before block k
+// from its data: zeros, then the bitmap with all bits set.
+func (l Layout) appendGap(b []byte, k int) []byte {
 	previous := int64(layoutTable) + batSize(l.entries())
 	if k > 0 {
 		previous = l.blockEnd(k - 1)
 	}
-	return append(make([]byte, l.bitmapOffset(k)-previous), l.fullBitmap()...)
+	for range l.bitmapOffset(k) - previous {
+		b = append(b, 0)
+	}
+	for range l.bitmapLen() {
+		b = append(b, 0xff)
+	}
+	return b
 }
 
 // dataIn returns how many bytes of a block belong to the disk.

@@ -14,7 +14,8 @@ type StreamWriter struct {
 	layout Layout
 	next   int // position in layout.Blocks
 	zeros  []byte
-	err    error // sticky
+	gap    []byte // reused for each block
+	err    error  // sticky
 	closed bool
 }
 
@@ -54,7 +55,8 @@ func (s *StreamWriter) WriteBlock(index uint32, data []byte) error {
 		return s.fail(fmt.Errorf("%w: block of %d bytes", ErrUnsupported, len(data)))
 	}
 	data = data[:min(int64(len(data)), s.layout.dataIn(index))]
-	if err := s.write(s.layout.gap(s.next)); err != nil {
+	s.gap = s.layout.appendGap(s.gap[:0], s.next)
+	if err := s.write(s.gap); err != nil {
 		return err
 	}
 	if err := s.write(data); err != nil {
