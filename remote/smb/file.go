@@ -357,7 +357,7 @@ func (f *File) Close() error {
 	}
 	limit := f.fsys.link.timeout
 	if f.ctx.Err() != nil {
-		limit = min(limit, f.fsys.busy)
+		limit = min(limit, busyWait)
 	}
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(f.ctx), limit, errSilent)
 	defer cancel()

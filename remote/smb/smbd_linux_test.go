@@ -16,7 +16,7 @@ import (
 )
 
 // impatience is how long tests wait for what will not be closed.
-const impatience = 300 * time.Millisecond
+const impatience = time.Second
 
 // mount opens a path of a server, which begins with a share.
 func mount(tb testing.TB, s *testenv.Samba, path string, timeout time.Duration) *FS {
