@@ -44,7 +44,7 @@ func used(t *testing.T, dir string) int64 {
 	unix.Sync()
 	var stat unix.Statfs_t
 	require.NoError(t, unix.Statfs(dir, &stat))
-	return int64(stat.Blocks-stat.Bfree) * int64(stat.Bsize)
+	return int64(stat.Blocks-stat.Bfree) * stat.Bsize
 }
 
 // TestFlattenSharesDataWhereTheFileSystemCan wants that blocks of our own
