@@ -236,7 +236,8 @@ func TestMergeOfDirectoriesKeepsContentOfEveryRetainedImage(t *testing.T) {
 }
 
 func TestMergeOfDirectoriesResumesAfterAFailureAtEveryOperation(t *testing.T) {
-	for name, g := range dirMergings {
+	for _, name := range []string{"same size", "filters that differ", "onto a file"} { // a crash is harder: that is tried with all
+		g := dirMergings[name]
 		t.Run(name, func(t *testing.T) {
 			for n := 1; ; n++ {
 				d := g.fresh()
