@@ -62,7 +62,9 @@
 // share demands it ("smb encrypt = required" in Samba, Set-SmbShare -EncryptData
 // in Windows), and encrypt=require in the URL refuses those that do not.
 // Encryption is the faster of the two, because AES-GCM is done by the processor
-// and the signature (AES-CMAC) is not: see BenchmarkStream.
+// and the signature (AES-CMAC) is not. BenchmarkStream on two busy cores, with
+// smbclient of Samba 4.17 in turn on the same share: 227 MB/s written and 490 read
+// encrypted (smbclient 112 and 179), 83 and 146 signed (76 and 67).
 //
 // # Limits
 //
@@ -70,6 +72,11 @@
 // durable handles, leases, multichannel, compression, SMB 1. AES-128 only. Names
 // that Windows cannot hold are fs.ErrInvalid, also where Samba could. For what is
 // missing, mount the share and use package remote/local.
+//
+// The library counts a credit too many after every close and every error. It asks
+// for 512 and this package uses 256 at a time, so that this matters only with
+// servers that grant fewer than 256: they may close the connection, which is then
+// made again.
 //
 // The library, github.com/hirochachacha/go-smb2, panics on some malformed
 // answers. The package checks all that comes in the clear, and survives a panic
