@@ -139,8 +139,7 @@ func (c *Client) pinned(name string) bool {
 // away reports whether err may mean that the host is gone, or that nobody but a proxy is left of it. A host that was reached and did
 // not prove itself is no reason to go elsewhere.
 func away(err error) bool {
-	var answer *statusError
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*statusError](err); ok {
 		return answer.status == http.StatusBadGateway || answer.status == http.StatusServiceUnavailable || answer.status == http.StatusGatewayTimeout
 	}
 	return !errors.Is(err, ErrUntrusted) &&

@@ -48,6 +48,7 @@ func TestSessionsEndEveryFewCalls(t *testing.T) {
 		t.Run(fmt.Sprint(k), func(t *testing.T) {
 			t.Parallel()
 			bubble(t, func(t *testing.T, r *rig) {
+				t.Helper()
 				r.pool.Expire("*", xapitest.Every(k))
 				before := len(r.pool.Calls())
 				var err error
@@ -77,6 +78,7 @@ func TestSessionsEndEveryFewCalls(t *testing.T) {
 func TestSessionsThatWereIdleForADayAreRenewed(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, r *rig) {
+		t.Helper()
 		require.NoError(t, getter(t.Context(), r))
 		time.Sleep(25 * time.Hour) //nolint:forbidigo // simulated time
 		require.NoError(t, getter(t.Context(), r))
@@ -135,6 +137,7 @@ func TestRestartsInTheMiddleOfTransfers(t *testing.T) {
 		t.Run(change.what, func(t *testing.T) {
 			t.Parallel()
 			bubble(t, func(t *testing.T, r *rig) {
+				t.Helper()
 				d, err := r.ExportVM(t.Context(), vmOf(r.pool), nil)
 				require.NoError(t, err)
 				_, err = io.CopyN(io.Discard, d, 100_000)
@@ -203,6 +206,7 @@ func TestTheInventoryStaysTrueWhateverHappens(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			bubble(t, func(t *testing.T, r *rig) {
+				t.Helper()
 				script(t, r.pool)
 				inv := inventory(t, r.Client)
 				vm := vmOf(r.pool)

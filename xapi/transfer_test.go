@@ -284,8 +284,10 @@ func TestTransfersFollowRedirectsWithinThePoolOnly(t *testing.T) {
 	visited := false
 	foreign := newServer(t)
 	foreign.serve(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { visited = true }))
-	for _, target = range []string{"http://127.0.0.3:1", "ftp://127.0.0.1", "http://u:p@127.0.0.1", "http://localhost.example:1", "://",
-		"http://127.0.0.1:22", "http://127.0.0.2:1", "https://127.0.0.2:8443", foreign.URL} {
+	for _, target = range []string{
+		"http://127.0.0.3:1", "ftp://127.0.0.1", "http://u:p@127.0.0.1", "http://localhost.example:1", "://",
+		"http://127.0.0.1:22", "http://127.0.0.2:1", "https://127.0.0.2:8443", foreign.URL,
+	} {
 		_, err = c.ExportVDI(t.Context(), "OpaqueRef:vdi", nil)
 		require.ErrorIs(t, err, xapi.ErrProtocol, target)
 		requireNoSecret(t, err)
