@@ -14,7 +14,7 @@ KILLS ?= 1000
 CUTS ?= 200
 ROUNDS ?= 200
 FUZZTIME ?= 60s
-FUZZSMOKE ?= 5s
+FUZZSMOKE ?= 2s
 LINT_VERSION := v2.15.0
 # Built once per machine and version, outside the checkout.
 LINT_DIR := $(shell $(GO) env GOPATH)/xenbackup-tools/golangci-lint-$(LINT_VERSION)-$(shell $(GO) env GOVERSION)
