@@ -316,7 +316,10 @@ func (s *struck) test(t *testing.T, r *rig) {
 
 func testFaults(t *testing.T, faults []struck) {
 	t.Helper()
-	for _, fault := range faults {
+	for i, fault := range faults {
+		if sweepStride > 1 && i%4 != 0 { // another quarter each time: most of them come from maps
+			continue
+		}
 		t.Run(fault.what, func(t *testing.T) {
 			t.Parallel()
 			bubble(t, fault.test)
