@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -95,7 +96,7 @@ func (l *LongTerm) buckets(newestFirst []*Point) map[*Point][]string {
 // schedule, in the form that [Metadata.Tags] has: "daily=2026-01-10",
 // "weekly=2026-02", "monthly=2026-01", "yearly=2026". Their order does not matter.
 func (l *LongTerm) Tags(older []*Point, p *Point) []string {
-	tags := l.buckets(newestFirst(append(older[:len(older):len(older)], p)))[p]
+	tags := l.buckets(newestFirst(append(slices.Clip(older), p)))[p]
 	if tags == nil {
 		return []string{}
 	}
