@@ -32,8 +32,8 @@
 //     then a second time where it is needed.
 //
 // So a VHD file, in which a merge writes, cannot be kept here; Xen Orchestra keeps
-// disks of encrypted repositories as directories with a file for each block, and so
-// does package catalog.
+// disks of encrypted repositories as directories with a file for each block, which
+// package catalog reads and merges.
 //
 // What this does not hide or prevent: names, times, lengths, and which blocks of a
 // disk have data; that whoever can write to the storage removes files, or puts an
@@ -43,5 +43,5 @@
 // such a file is refused. Above 256 GiB the block counter of chacha20 carries into
 // the nonce, as OpenSSL does it and Xen Orchestra with it.
 //
-// The memory of an open file is at most 4 MiB while it is short, else 2 MiB.
+// The memory of an open file is 4 MiB.
 package crypt

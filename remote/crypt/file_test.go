@@ -100,6 +100,10 @@ func requireTampered(t *testing.T, f repo, stored []byte) (given int) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(filepath.Join(f.dir, "changed"), stored, 0o600))
 	file, err := f.OpenFile(t.Context(), "changed", os.O_RDONLY)
+	if len(stored) <= overhead { // who finds an empty file would read no further
+		require.ErrorIs(t, err, ErrTampered)
+		return 0
+	}
 	require.NoError(t, err)
 	n, err := io.Copy(io.Discard, io.NewSectionReader(file, 0, 1<<40))
 	require.ErrorIs(t, err, ErrTampered)
@@ -113,6 +117,70 @@ func requireTampered(t *testing.T, f repo, stored []byte) (given int) {
 	require.ErrorIs(t, err, ErrTampered, "out of order")
 	require.NoError(t, file.Close())
 	return int(n)
+}
+
+func TestAnEmptyFileIsProvenToBeOne(t *testing.T) {
+	f := newRepository(t, ChaCha20Poly1305)
+	require.NoError(t, remote.WriteFile(t.Context(), f, "empty", nil))
+	stored, err := os.ReadFile(filepath.Join(f.dir, "empty"))
+	require.NoError(t, err)
+	read := func(stored []byte) error {
+		require.NoError(t, os.WriteFile(filepath.Join(f.dir, "changed"), stored, 0o600))
+		r, err := remote.OpenReader(t.Context(), f, "changed")
+		if err != nil {
+			return err
+		}
+		_, err = io.ReadAll(r)
+		return errors.Join(err, r.Close())
+	}
+	require.NoError(t, read(stored))
+	require.ErrorIs(t, read(nil), ErrTampered)
+	require.ErrorIs(t, read(stored[:overhead-1]), ErrTampered)
+	stored[0] ^= 1
+	require.ErrorIs(t, read(stored), ErrTampered)
+}
+
+// metered counts the bytes that are read.
+type metered struct {
+	remote.Filesystem
+	read int
+}
+
+func (m *metered) OpenFile(ctx context.Context, name string, flag int) (remote.File, error) {
+	f, err := m.Filesystem.OpenFile(ctx, name, flag)
+	return meteredFile{f, &m.read}, err
+}
+
+type meteredFile struct {
+	remote.File
+	read *int
+}
+
+func (m meteredFile) ReadAt(p []byte, off int64) (int, error) {
+	n, err := m.File.ReadAt(p, off)
+	*m.read += n
+	return n, err
+}
+
+// Who read a byte a second time, after the check, would believe what a storage
+// says then.
+func TestWhatIsReadInOrderIsReadOnce(t *testing.T) {
+	f := newRepository(t, ChaCha20Poly1305)
+	content := pattern(shortFile + heldBack + 12345)
+	writeFile(t, f, "long", content, 1<<20)
+	below := f.below
+	for _, piece := range []int{100_000, 1 << 20, 3 << 20, len(content), len(content) + 1} {
+		meter := &metered{Filesystem: below}
+		f.below = meter
+		r, err := remote.OpenReader(t.Context(), f, "long")
+		require.NoError(t, err)
+		var got bytes.Buffer
+		_, err = io.CopyBuffer(&got, struct{ io.Reader }{r}, make([]byte, piece))
+		require.NoError(t, err)
+		require.NoError(t, r.Close())
+		require.True(t, bytes.Equal(got.Bytes(), content), "pieces of %d bytes", piece)
+		require.Equal(t, len(content)+overhead, meter.read, "pieces of %d bytes", piece)
+	}
 }
 
 func TestFilesAreWrittenOnceAndInOrder(t *testing.T) {

@@ -43,7 +43,11 @@ func newReader(f *FS, file remote.File, name string) (*reader, error) {
 	if size > f.scheme.maxSize {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: ErrTooLong}
 	}
-	return &reader{fsys: f, file: file, name: name, size: max(0, size), torn: size < 0}, nil
+	r := &reader{fsys: f, file: file, name: name, size: max(0, size), torn: size < 0}
+	if r.size == 0 { // who sees that there is nothing to read will read nothing
+		_, err = r.advance(nil, 0)
+	}
+	return r, err
 }
 
 // ReadAt gives out what is proven, or what the end of a long file will prove.
@@ -55,14 +59,14 @@ func (r *reader) ReadAt(p []byte, off int64) (int, error) {
 		return n, err
 	}
 	filled, err := r.advance(p, off)
-	switch {
-	case err != nil:
+	if err != nil {
 		return 0, err
-	case filled:
-		return len(p), nil
 	}
-	n, _, err := r.readProven(p, off)
-	return n, err
+	if filled == len(p) {
+		return filled, nil
+	}
+	n, _, err := r.readProven(p[filled:], off+int64(filled))
+	return filled + n, err
 }
 
 // readProven reads from a file that has been checked; done is false when it has not.
@@ -114,16 +118,16 @@ func (r *reader) readLong(p []byte, off int64) error {
 	return nil
 }
 
-// advance makes progress towards a proven file, and tells whether p is filled
+// advance makes progress towards a proven file, and tells how much of p is filled
 // already, by the first pass over a long file.
-func (r *reader) advance(p []byte, off int64) (filled bool, err error) {
+func (r *reader) advance(p []byte, off int64) (filled int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return false, &fs.PathError{Op: "read", Path: r.name, Err: fs.ErrClosed}
+		return 0, &fs.PathError{Op: "read", Path: r.name, Err: fs.ErrClosed}
 	}
 	if r.err != nil || r.proven {
-		return false, r.err
+		return 0, r.err
 	}
 	filled, err = r.prove(p, off)
 	if errors.Is(err, ErrTampered) {
@@ -132,30 +136,35 @@ func (r *reader) advance(p []byte, off int64) (filled bool, err error) {
 	return filled, err
 }
 
-// prove goes on with a short file to its end; with a long one by p, if that is what
-// comes next, else to its end.
-func (r *reader) prove(p []byte, off int64) (filled bool, err error) {
+// prove goes on with a short file to its end; with a long one by what p may have
+// before the end is proven, if that is what comes next, and then, if p wants more,
+// to its end. So what is read in order is read once: nobody can put other bytes in
+// its place after the check.
+func (r *reader) prove(p []byte, off int64) (filled int, err error) {
 	if r.torn {
-		return false, r.fail("it has fewer than 28 bytes")
+		return 0, r.fail("it has fewer than 28 bytes")
 	}
 	if r.buf == nil {
 		r.buf, _ = r.fsys.buffers.Get().(*[]byte)
 	}
 	if r.size <= shortFile {
-		return false, r.openShort()
+		return 0, r.openShort()
 	}
 	if err := r.begin(); err != nil {
-		return false, err
+		return 0, err
 	}
-	if off == r.pos && off+int64(len(p)) <= r.size-heldBack {
-		if err := r.readBelow(p, nonceSize+off); err != nil {
-			return false, err
+	if free := r.size - heldBack - off; off == r.pos && free > 0 {
+		filled = int(min(int64(len(p)), free))
+		if err := r.readBelow(p[:filled], nonceSize+off); err != nil {
+			return 0, err
 		}
-		r.message.decrypt(p, p)
-		r.pos += int64(len(p))
-		return true, nil
+		r.message.decrypt(p[:filled], p[:filled])
+		r.pos += int64(filled)
+		if filled == len(p) {
+			return filled, nil
+		}
 	}
-	return false, r.checkRest()
+	return filled, r.checkRest()
 }
 
 func (r *reader) openShort() error {
