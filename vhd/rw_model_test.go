@@ -21,6 +21,8 @@ type overlay struct {
 	layout []vhd.Layout
 	disk   *vhd.RW
 	truth  [][]byte // of the stack up to image k
+	names  []string
+	made   int // images so far
 }
 
 func (o *overlay) last() int { return len(o.files) - 1 }
@@ -63,16 +65,18 @@ func firstDifference(a, b []byte) int {
 // push adds an image: the first, or a snapshot's child.
 func (o *overlay) push(t require.TestingT, typ vhd.DiskType, size, blockSize int64, profile vhd.Profile) {
 	n := len(o.files)
-	l := vhd.Layout{Type: typ, Size: size, UUID: uuidOf(byte(n + 1)), BlockSize: blockSize, Profile: profile}
+	o.made++
+	l := vhd.Layout{Type: typ, Size: size, UUID: uuidOf(byte(o.made)), BlockSize: blockSize, Profile: profile}
 	content := make([]byte, size)
 	if n > 0 {
-		l.ParentUUID, l.ParentName = uuidOf(byte(n)), "parent.vhd"
+		l.ParentUUID, l.ParentName = o.layout[n-1].UUID, o.names[n-1]
 		copy(content, o.truth[n-1])
 	}
 	f := &memFile{}
 	w, err := vhd.Create(f, l)
 	require.NoError(t, err)
 	o.files, o.layout, o.truth, o.disk = append(o.files, f), append(o.layout, l), append(o.truth, content), w
+	o.names = append(o.names, fileName(o.made))
 }
 
 func TestWritesReadAsAnOverlayOfSlices(t *testing.T) {
@@ -99,6 +103,7 @@ func TestWritesReadAsAnOverlayOfSlices(t *testing.T) {
 				require.NoError(t, o.disk.Close())
 				o.push(t, vhd.Differencing, int64(len(o.truth[o.last()])), blocks.Draw(t, "block"), profiles.Draw(t, "profile"))
 			},
+			"merge": func(t *rapid.T) { o.merge(t) },
 			"grow": func(t *rapid.T) {
 				more := rapid.Int64Range(0, 1500).Draw(t, "more") * sector
 				old := o.truth[o.last()]
@@ -116,6 +121,7 @@ func TestWritesReadAsAnOverlayOfSlices(t *testing.T) {
 		for k := range o.files {
 			o.check(t, k)
 		}
+		o.cut(t)
 	})
 }
 
@@ -165,4 +171,65 @@ func (o *overlay) flatten(t *rapid.T) {
 	_, err = flat.ReadAt(got, 0)
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(raw.data, got))
+}
+
+// merge brings a row of images into the oldest of them, or nothing is changed.
+func (o *overlay) merge(t *rapid.T) {
+	if len(o.files) < 2 {
+		t.Skip("nothing to merge")
+	}
+	oldest := rapid.IntRange(0, o.last()-1).Draw(t, "oldest")
+	youngest := rapid.IntRange(oldest+1, o.last()).Draw(t, "youngest")
+	require.NoError(t, o.disk.Close())
+	before := map[string][]byte{}
+	for k, name := range o.names {
+		before[name] = o.files[k].data
+	}
+	d := newCrashDir(before)
+	result, err := vhd.Merge(context.Background(), d, &vhd.MergePlan{Chain: o.names[oldest : youngest+1]}, nil)
+	if err == nil {
+		require.Equal(t, o.names[youngest], result.Kept)
+		require.Len(t, d.now, len(before)-(youngest-oldest))
+		o.files = slices.Replace(o.files, oldest, youngest+1, &memFile{data: d.now[result.Kept].data})
+		o.layout, o.truth = slices.Delete(o.layout, oldest, youngest), slices.Delete(o.truth, oldest, youngest)
+		o.names = slices.Delete(slices.Clone(o.names), oldest, youngest)
+	} else {
+		require.ErrorIs(t, err, vhd.ErrUnsupported)
+		blocks := map[int64]bool{}
+		for _, l := range o.layout[oldest : youngest+1] {
+			blocks[l.BlockSize] = true
+		}
+		require.True(t, len(blocks) > 1 || o.layout[oldest].Type == vhd.Fixed, "%v", err)
+		for name, data := range before {
+			require.True(t, bytes.Equal(data, d.now[name].data), "%s was changed by a merge that was refused", name)
+		}
+	}
+	f := o.files[o.last()]
+	o.disk, err = vhd.OpenRW(f, int64(len(f.data)), nil)
+	require.NoError(t, err)
+}
+
+// cut takes the end off the youngest image: what is left reads right, or not at all.
+func (o *overlay) cut(t *rapid.T) {
+	f := o.files[o.last()]
+	n := rapid.OneOf(rapid.IntRange(0, len(f.data)), rapid.IntRange(max(0, len(f.data)-2000), len(f.data))).Draw(t, "left")
+	data := f.data[:n]
+	for _, mode := range []vhd.Mode{vhd.Strict, vhd.Recover} {
+		image, err := vhd.Open(bytes.NewReader(data), int64(n), &vhd.OpenOptions{Mode: mode})
+		if err != nil {
+			continue
+		}
+		next := o.last()
+		chain, err := vhd.OpenChain(context.Background(), image, func(context.Context, *vhd.Image, vhd.ParentRef) (*vhd.Image, error) {
+			next--
+			return vhd.Open(bytes.NewReader(o.files[next].data), int64(len(o.files[next].data)), nil)
+		}, nil)
+		if err != nil {
+			continue
+		}
+		got := make([]byte, chain.Size())
+		if _, err := chain.ReadAt(got, 0); err == nil {
+			require.True(t, bytes.Equal(o.truth[o.last()], got), "cut to %d of %d bytes, it reads wrong", n, len(f.data))
+		}
+	}
 }
