@@ -27,12 +27,14 @@ type Catalog struct {
 	fsys     remote.Filesystem
 	log      *slog.Logger
 	lockWait time.Duration
+	isSealed bool // encrypted at rest: files cannot be changed in place
 }
 
 // Open returns the catalog of the repository on fsys, which stays the
 // caller's to close. An empty filesystem is an empty repository. Nothing is
 // written. A repository encrypted at rest is decrypted with [Options.Key]; without
-// one it gives [ErrEncrypted], with a wrong one [crypt.ErrKey].
+// one it gives [ErrEncrypted], with a wrong one [crypt.ErrKey]. Points of it can be
+// read, deleted and merged, but no new ones be written: [ErrEncryptedWrite].
 func Open(ctx context.Context, fsys remote.Filesystem, opts *Options) (*Catalog, error) {
 	if opts == nil {
 		opts = &Options{}
@@ -41,7 +43,8 @@ func Open(ctx context.Context, fsys remote.Filesystem, opts *Options) (*Catalog,
 	if err != nil {
 		return nil, err
 	}
-	c := &Catalog{fsys: fsys, log: opts.Logger, lockWait: opts.LockWait}
+	_, isSealed := fsys.(*crypt.FS)
+	c := &Catalog{fsys: fsys, log: opts.Logger, lockWait: opts.LockWait, isSealed: isSealed}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}

@@ -20,9 +20,11 @@
 // VHD names its parent relative to its own directory, and parents sort before
 // their children.
 //
-// Repositories encrypted at rest open with [Options.Key], through package
-// remote/crypt. Disks kept as directories of blocks, behind aliases, are read and
-// merged; new disks are files.
+// Disks kept as directories of blocks, behind aliases, are read and merged; new
+// disks are files. Repositories encrypted at rest open with [Options.Key], through
+// package remote/crypt: Xen Orchestra keeps all disks there as directories, since a
+// merge cannot change an encrypted file in place, and so no new points are written
+// to them ([ErrEncryptedWrite]).
 //
 // # Reading
 //

@@ -23,6 +23,11 @@ var (
 	// when no key is given.
 	ErrEncrypted = errors.New("the repository is encrypted, and no key was given")
 
+	// ErrEncryptedWrite is returned for a point that would be written to a repository
+	// that is encrypted at rest: its disks would be files, which no merge can change
+	// in place there.
+	ErrEncryptedWrite = errors.New("no points are written to an encrypted repository")
+
 	// ErrNotNewer is returned for a point whose date is not later than what its
 	// disks' directories already hold: parents must sort before their children.
 	ErrNotNewer = errors.New("the date is not later than those in use")

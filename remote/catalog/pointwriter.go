@@ -41,8 +41,11 @@ type PointWriter struct {
 }
 
 // NewPoint begins a point. Nothing is written yet. A point with the same date
-// gives fs.ErrExist.
+// gives fs.ErrExist, a repository encrypted at rest [ErrEncryptedWrite].
 func (s *Session) NewPoint(ctx context.Context, spec PointSpec) (*PointWriter, error) {
+	if s.c.isSealed {
+		return nil, fmt.Errorf("catalog: vm %s: %w", s.vm, ErrEncryptedWrite)
+	}
 	if spec.Mode == "" {
 		spec.Mode = ModeDelta
 	}
