@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"encoding/json"
 	"os"
+	"path"
 	"strings"
 	"testing"
 
@@ -10,6 +11,9 @@ import (
 
 	"github.com/xenbackup/xenbackup/pipeline"
 	"github.com/xenbackup/xenbackup/pipeline/task"
+	"github.com/xenbackup/xenbackup/remote"
+	"github.com/xenbackup/xenbackup/remote/catalog"
+	"github.com/xenbackup/xenbackup/remote/crypt"
 	"github.com/xenbackup/xenbackup/xapi"
 )
 
@@ -52,6 +56,31 @@ func TestSnapshotRetentionKeepsSnapshotsOnThePool(t *testing.T) {
 		require.Len(t, w.pool.Snapshots(), min(i+1, 2))
 		w.checkPoints("r", 1)
 	}
+}
+
+// A point that cannot be begun costs none of those that are there.
+func TestDeleteFirstDeletesNothingForAPointThatCannotBeBegun(t *testing.T) {
+	const key = "0123456789abcdef0123456789abcdef"
+	w := newWorld(t, "r")
+	w.set(`{"exportRetention":2,"deleteFirst":true}`)
+	w.mustRun()
+	w.mustRun()
+	clear := w.fsys("r")
+	points := w.points("r")
+	w.dirs["r"] = t.TempDir()
+	sealed, err := crypt.Init(t.Context(), w.fsys("r"), key, nil)
+	require.NoError(t, err)
+	for _, p := range points {
+		data, err := remote.ReadFile(t.Context(), clear, p.ID, mib)
+		require.NoError(t, err)
+		require.NoError(t, remote.MkdirAll(t.Context(), sealed, path.Dir(p.ID)))
+		require.NoError(t, remote.WriteFile(t.Context(), sealed, p.ID, data))
+	}
+	w.remotes["r"], err = catalog.Open(t.Context(), w.fsys("r"), &catalog.Options{Key: key})
+	require.NoError(t, err)
+	_, err = w.run()
+	require.Error(t, err)
+	require.Len(t, w.points("r"), len(points))
 }
 
 func TestJobWithoutRepositoriesKeepsSnapshots(t *testing.T) {

@@ -92,18 +92,17 @@ func (t *target) progress(planned, written int64) {
 func (t *target) begin(ctx context.Context, parent *task.Task, spec catalog.PointSpec, isFull bool) {
 	t.export = parent.Start("export", map[string]any{"type": "remote", "id": t.id, "isFull": isFull})
 	t.transfer = t.export.Start("transfer", nil)
-	if t.settings.DeleteFirst {
-		if err := t.expire(ctx, spec.ScheduleID, t.settings.ExportRetention-1); err != nil {
-			t.drop(err)
-			return
-		}
-	}
 	point, err := t.session.NewPoint(ctx, spec)
-	if err != nil {
+	if err != nil { // before anything is deleted for it
 		t.drop(err)
 		return
 	}
 	t.point = point
+	if t.settings.DeleteFirst {
+		if err := t.expire(ctx, spec.ScheduleID, t.settings.ExportRetention-1); err != nil {
+			t.drop(err)
+		}
+	}
 }
 
 // commit makes the point a restore point.
