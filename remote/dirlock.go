@@ -177,6 +177,9 @@ func (d *dirLock) refreshOnce(ctx context.Context) error {
 func (d *dirLock) touch(ctx context.Context) error {
 	start := time.Now()
 	mtime := start.Truncate(time.Second).Add(d.fraction)
+	if mtime.Unix() == d.mtime.Unix() { // our clock was set back, and others watch for a change
+		mtime = mtime.Add(time.Second)
+	}
 	if err := d.toucher.Touch(ctx, d.dir, mtime); err != nil {
 		return err
 	}

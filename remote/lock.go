@@ -29,7 +29,8 @@ type Lock struct {
 	result  error // of release
 
 	mu    sync.Mutex
-	until time.Time // not held beyond it; zero: no limit
+	until time.Time   // not held beyond it; zero: no limit
+	timer *time.Timer // tells that until has come, whatever the storage hangs in
 	err   error
 	lost  chan struct{}
 	ended bool // released
@@ -83,9 +84,7 @@ func (l *Lock) Lost() <-chan struct{} { return l.lost }
 func (l *Lock) Err() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err == nil && !l.ended && !l.until.IsZero() && !time.Now().Before(l.until) {
-		l.loseLocked(errors.New("it could not be refreshed in time"))
-	}
+	l.expireLocked()
 	if l.err == nil && l.ended {
 		return fmt.Errorf("%w: released", ErrLockLost)
 	}
@@ -119,6 +118,9 @@ func (l *Lock) Release(ctx context.Context) error {
 		}
 		l.mu.Lock()
 		l.ended = true
+		if l.timer != nil {
+			l.timer.Stop()
+		}
 		l.mu.Unlock()
 	})
 	return l.result
@@ -141,9 +143,25 @@ func (l *Lock) loseLocked(cause error) {
 	close(l.lost)
 }
 
-// extend moves the moment after which the lock counts as lost.
+func (l *Lock) expireLocked() {
+	if l.err == nil && !l.ended && !l.until.IsZero() && !time.Now().Before(l.until) {
+		l.loseLocked(errors.New("it could not be refreshed in time"))
+	}
+}
+
+// extend moves the moment after which the lock counts as lost, unless that has
+// come: somebody else may have had the lock since.
 func (l *Lock) extend(until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.expireLocked()
+	if l.err != nil {
+		return
+	}
 	l.until = until
+	if l.timer == nil {
+		l.timer = time.AfterFunc(time.Until(until), func() { _ = l.Err() })
+		return
+	}
+	l.timer.Reset(time.Until(until))
 }
