@@ -255,13 +255,22 @@ func TestALockNeedsModificationTimes(t *testing.T) {
 // and our rename of it.
 type rivals struct {
 	*remotetest.Crash
-	once   sync.Once
-	before func()
+	once    sync.Once
+	before  func()
+	between func() // the rename and putting back what was fresh, if not nil
 }
 
 func (r *rivals) Rename(ctx context.Context, oldname, newname string) error {
 	r.once.Do(r.before)
 	return r.Crash.Rename(ctx, oldname, newname)
+}
+
+func (r *rivals) RenameNoReplace(ctx context.Context, oldname, newname string) error {
+	if between := r.between; between != nil {
+		r.between = nil
+		between()
+	}
+	return r.Crash.RenameNoReplace(ctx, oldname, newname)
 }
 
 func TestATakeOverThatCaughtAFreshLockPutsItBack(t *testing.T) {

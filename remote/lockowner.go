@@ -2,6 +2,8 @@ package remote
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"net/url"
@@ -10,8 +12,9 @@ import (
 	"time"
 )
 
-// ownersDir holds one record per lock that is held, "<escaped name>.json". Xen
-// Orchestra leaves dot files at the root of a repository alone.
+// ownersDir holds one record per lock that is held, "<escaped name>.json", or a hash
+// for the end of a long name. Xen Orchestra leaves dot files at the root of a
+// repository alone.
 const ownersDir = ".xenbackup/locks"
 
 // ownerLimit bounds a record that is read; ours have some 200 bytes.
@@ -27,8 +30,17 @@ type lockOwner struct {
 	FractionNS int64 `json:"fraction_ns"`
 }
 
+// maxOwnerName leaves room for what a temporary name has more, in the 255 bytes of
+// most storages.
+const maxOwnerName = 200
+
 func ownerName(name string) string {
-	return path.Join(ownersDir, url.PathEscape(name)+".json")
+	base := url.PathEscape(name)
+	if len(base) > maxOwnerName {
+		sum := sha256.Sum256([]byte(name))
+		base = base[:maxOwnerName/2] + "-" + hex.EncodeToString(sum[:16])
+	}
+	return path.Join(ownersDir, base+".json")
 }
 
 // writeOwner returns the name of the record, empty where processes cannot be told
@@ -62,9 +74,11 @@ func removeLeavings(ctx context.Context, fsys Filesystem, name string, ours time
 	if err != nil {
 		return ignoreNotExist(err)
 	}
+	like := path.Base(tempName(ownerName(name)))
+	prefix := "." + path.Base(ownerName(name)) + "."
 	var errs []error
 	for _, e := range entries {
-		if !IsTemp(e.Name()) || !strings.HasPrefix(e.Name(), "."+path.Base(ownerName(name))+".") {
+		if !IsTemp(e.Name()) || !strings.HasPrefix(e.Name(), prefix) || len(e.Name()) != len(like) {
 			continue
 		}
 		if info, err := e.Info(); err != nil || (e.IsDir() && info.ModTime().Equal(ours)) {

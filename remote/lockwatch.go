@@ -84,7 +84,7 @@ func (w *lockWatch) takeOver(ctx context.Context) error {
 		if errors.Is(err, fs.ErrExist) {
 			err = w.fsys.Remove(ctx, aside) // a third one was faster; the second will notice
 		}
-		return err
+		return ignoreNotExist(err) // the third one may have removed it already
 	}
 	w.logger.WarnContext(ctx, "abandoned lock taken over", "lock", w.dir, "last_refresh", stale)
 	return ignoreNotExist(w.fsys.Remove(ctx, aside))
