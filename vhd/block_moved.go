@@ -18,34 +18,39 @@ func (d *dirBlocks) moved(block int, missing error) (*dirBlocks, error) {
 	if d.other != nil {
 		return d.other, nil
 	}
-	oldest, err := d.mergeInto()
+	oldest, youngest, err := d.mergeInto()
 	if err != nil {
 		return nil, err
 	}
-	if oldest != "" {
-		other, err := d.sibling(oldest)
-		if !errors.Is(err, fs.ErrNotExist) {
-			d.other = other
-			return other, err
+	for _, name := range []string{oldest, youngest} { // whose name the oldest has in the end
+		if name == "" {
+			continue
 		}
+		other, err := d.sibling(name)
+		if errors.Is(err, fs.ErrNotExist) || (err == nil && other.root == d.root) {
+			continue
+		}
+		d.other = other // nil with an error
+		return other, err
 	}
 	root, err := resolveAlias(d.ctx, d.dir, d.name)
-	if err != nil {
-		return nil, err
-	}
-	if root != d.root { // the merge is over, and the name now means the oldest image
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && root != d.root: // the merge is over, or the disk was removed
 		return nil, fmt.Errorf("block %d: %w", block, ErrChanged)
+	case err != nil:
+		return nil, err
 	}
 	return nil, fmt.Errorf("block %d: %w: %w", block, ErrIncomplete, missing)
 }
 
-// mergeInto returns the name of the image into which an interrupted merge moves
-// the blocks of this one, "" if there is none.
-func (d *dirBlocks) mergeInto() (string, error) {
+// mergeInto returns the names of the image into which an interrupted merge moves
+// the blocks of this one, and of the image that it replaces, as far as they are
+// known; "" if there is none.
+func (d *dirBlocks) mergeInto() (oldest, youngest string, err error) {
 	base := path.Dir(d.name)
 	names, err := d.dir.List(d.ctx, base)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	for _, name := range names {
 		target, ok := mergeTarget(name)
@@ -54,17 +59,20 @@ func (d *dirBlocks) mergeInto() (string, error) {
 		}
 		state, err := ReadMergeState(d.ctx, d.dir, path.Join(base, name))
 		switch {
+		case errors.Is(err, fs.ErrNotExist): // it has just come to its end
 		case errors.Is(err, ErrMergeState): // torn: XO does not write it atomically
 			if d.mergedByUUID(path.Join(base, target)) {
-				return path.Join(base, target), nil
+				return path.Join(base, target), "", nil
 			}
 		case err != nil:
-			return "", err
-		case slices.Contains(state.Chain, path.Base(d.name)), len(state.Chain) == 0 && state.Child == d.uuid:
-			return path.Join(base, target), nil
+			return "", "", err
+		case slices.Contains(state.Chain, path.Base(d.name)):
+			return path.Join(base, target), path.Join(base, state.Chain[len(state.Chain)-1]), nil
+		case len(state.Chain) == 0 && state.Child == d.uuid:
+			return path.Join(base, target), d.name, nil
 		}
 	}
-	return "", nil
+	return "", "", nil
 }
 
 // mergedByUUID tells whether an image with a merge of which nothing else is
@@ -78,11 +86,18 @@ func (d *dirBlocks) mergedByUUID(name string) bool {
 	return m.UUID() == d.parent || m.UUID() == d.uuid
 }
 
-// sibling returns the blocks of another image, enough of them to read one.
+// sibling returns the blocks of another image, enough of them to read one. For one
+// that is a file, from which blocks are only missing when its merge is all but over,
+// it is ErrChanged.
 func (d *dirBlocks) sibling(name string) (*dirBlocks, error) {
 	root, err := resolveAlias(d.ctx, d.dir, name)
 	if err != nil {
 		return nil, err
+	}
+	if _, err := d.dir.List(d.ctx, root); errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	} else if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrChanged, err)
 	}
 	filter, err := readFilter(d.ctx, d.dir, root)
 	if err != nil {

@@ -36,16 +36,15 @@ func OpenDirChain(ctx context.Context, dir Dir, name string, opts *ChainOptions)
 	return nil, err
 }
 
-// mayBeMoving tells whether the error may come from a merge that goes on.
+// mayBeMoving tells whether the error may come from a merge that goes on: of what
+// is opened, some is then older than the rest, or half written.
 func mayBeMoving(err error) bool {
-	for _, moving := range []error{
-		fs.ErrNotExist, ErrParentNotFound, ErrParentMismatch, ErrCycle, ErrTruncated, ErrInconsistent, ErrBAT, ErrNotVHD,
-	} {
+	for _, moving := range []error{fs.ErrNotExist, ErrParentNotFound, ErrParentMismatch, ErrCycle} {
 		if errors.Is(err, moving) {
 			return true
 		}
 	}
-	return false
+	return isProof(err)
 }
 
 // dirChain is one attempt to open a chain.

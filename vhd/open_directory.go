@@ -25,7 +25,8 @@ const (
 // A block that an interrupted merge has moved into an older image is found
 // there. Errors are those of [Open], and [ErrFilter] for what does not
 // decompress; a read of a block that is listed but not there is [ErrIncomplete],
-// or [ErrChanged] when a merge was finished meanwhile: the image must be opened again.
+// or [ErrChanged] when a merge was finished meanwhile, or the disk removed: the
+// image must be opened again.
 //
 // ctx bounds the life of the image, which must be closed.
 func OpenDirectory(ctx context.Context, dir Dir, name string) (*Image, error) {
