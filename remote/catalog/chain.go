@@ -58,16 +58,15 @@ func (o *chainFiles) openChain(ctx context.Context, name string) (chain *vhd.Cha
 }
 
 // mayBeMoving tells whether the error of a chain may come from a merge that goes
-// on at the moment.
+// on at the moment: of what is opened, some is then older than the rest, or half
+// written.
 func mayBeMoving(err error) bool {
-	for _, moving := range []error{
-		fs.ErrNotExist, vhd.ErrParentNotFound, vhd.ErrParentMismatch, vhd.ErrCycle, vhd.ErrTruncated, vhd.ErrInconsistent, vhd.ErrBAT,
-	} {
+	for _, moving := range []error{fs.ErrNotExist, vhd.ErrParentNotFound, vhd.ErrParentMismatch, vhd.ErrCycle} {
 		if errors.Is(err, moving) {
 			return true
 		}
 	}
-	return false
+	return !isUnknown(err)
 }
 
 func (o *chainFiles) openOnce(ctx context.Context, name string) (*vhd.Chain, error) {
