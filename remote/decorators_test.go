@@ -114,6 +114,28 @@ func TestLimitKeepsToItsRateAndEndsWithTheContext(t *testing.T) {
 	})
 }
 
+func TestALockIsRefreshedWhileAllThatLimitAllowsIsBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		busy := &busyFS{Filesystem: lockedTree(t), gate: make(chan struct{})}
+		fsys := remote.Limit(touchable{busy, busy.Filesystem.(remote.Toucher)}, remote.Limits{Parallel: 1})
+		lock, err := remote.AcquireLock(t.Context(), fsys, "vm", nil)
+		require.NoError(t, err)
+		done := make(chan error)
+		go func() { done <- remote.WriteFile(t.Context(), fsys, "f", make([]byte, 10)) }()
+		<-time.After(time.Minute)
+		require.NoError(t, lock.Check(t.Context()))
+		close(busy.gate)
+		require.NoError(t, <-done)
+		require.NoError(t, lock.Release(t.Context()))
+	})
+}
+
+// touchable is a Filesystem with locks.
+type touchable struct {
+	remote.Filesystem
+	remote.Toucher
+}
+
 func TestLimitBoundsWhatIsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		busy := &busyFS{Filesystem: remotetest.NewCrash(), gate: make(chan struct{})}

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -11,7 +12,8 @@ import (
 type Limits struct {
 	ReadBytesPerSecond  int64
 	WriteBytesPerSecond int64
-	// Parallel is how many operations may be under way at once; the others wait.
+	// Parallel is how many operations may be under way at once; the others wait,
+	// except for what keeps a [Lock].
 	// More than a few for each processor and each disk gain nothing on most NAS.
 	Parallel int
 }
@@ -53,7 +55,7 @@ func (l *limiter) do(ctx context.Context, o operation, run func() error) error {
 	if err := waitBytes(ctx, bytes, o.size); err != nil {
 		return PathError(o.kind, o.name, err)
 	}
-	if l.slots == nil || o.kind == "touch" { // a lock must be refreshed in time
+	if l.slots == nil || strings.HasSuffix(o.name, lockSuffix) { // a lock must be refreshed in time
 		return run()
 	}
 	select {
