@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -38,7 +39,7 @@ With -state it can be started again and goes on where it stopped, as a pool does
 that was rebooted: VMs, snapshots, disks, other_config, uuids and the certificate
 are those from before, sessions and tasks are gone. The -vm arguments count the
 first time alone. It is stored a second after each change, so that little is lost
-when it is killed.
+when it is killed. One simpool at a time may use the folder.
 
   go build -o simpool ./examples/simpool
   truncate -s 64M root.raw
@@ -59,6 +60,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var options xapitest.Options
 	flags := flag.NewFlagSet("simpool", flag.ContinueOnError)
 	flags.SetOutput(stderr)
+	options.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	flags.StringVar(&options.Listen, "listen", "127.0.0.1:0", "`address` to serve at; port 0 is a free one")
 	flags.BoolVar(&options.TLS, "tls", false, "serve HTTPS alone")
 	flags.StringVar(&options.Dir, "state", "", "`folder` for the pool and its disks, to go on from; a new pool needs it empty or not there (default: a temporary one, removed)")
@@ -138,8 +140,10 @@ func prepareFolder(dir string) error {
 	if err != nil || len(entries) == 0 {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(dir, xapitest.StateFile)); err != nil {
-		return fmt.Errorf("%s is neither empty nor a pool: name another folder with -state", dir)
+	for _, name := range []string{xapitest.StateFile, xapitest.LockFile} { // the latter alone: killed while it was made
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return nil
+		}
 	}
-	return nil
+	return fmt.Errorf("%s is neither empty nor a pool: name another folder with -state", dir)
 }

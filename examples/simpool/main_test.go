@@ -78,6 +78,11 @@ func TestServesPoolUntilSignal(t *testing.T) {
 	require.Equal(t, int64(5<<20), root.Size)
 	require.Equal(t, state, filepath.Dir(root.Path))
 
+	var stdout, stderr bytes.Buffer
+	require.Equal(t, 3, run(t.Context(), []string{"-state", state}, &stdout, &stderr), "one at a time")
+	require.Contains(t, stderr.String(), "running")
+	require.Empty(t, stdout.String())
+
 	file, err := os.OpenFile(root.Path, os.O_WRONLY, 0)
 	require.NoError(t, err)
 	_, err = file.WriteAt([]byte("written while it runs"), 1<<20)

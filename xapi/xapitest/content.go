@@ -209,10 +209,16 @@ func (c *content) change(f *os.File, how func() error) error {
 	return err
 }
 
-func (c *content) remove() error {
+// retire says that the disk is gone: its file is not made any more, and may be
+// removed.
+func (c *content) retire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.removed = true
+}
+
+func (c *content) remove() error {
+	c.retire()
 	if !c.made.Load() {
 		return nil
 	}

@@ -16,11 +16,14 @@ import (
 type diskStore struct {
 	dir       string
 	temporary bool
+	lock      *os.File  // of a directory in which a pool is kept
 	buffers   sync.Pool // of *[bufferSize]byte
 	zero      *version  // of all disks that were made empty
 
 	mu    sync.Mutex
 	disks map[string]*content // by uuid of the disk
+	kept  bool                // files are removed when a state without them is stored
+	gone  []*content          // whose files are to be removed then
 	logs  map[string]*cbtLog  // by uuid of the disk
 	held  bool                // chains are not coalesced
 }
@@ -47,10 +50,14 @@ func openDiskStore(dir string) (*diskStore, error) {
 }
 
 func (s *diskStore) close() error {
-	if !s.temporary {
-		return nil
+	var err error
+	if s.lock != nil {
+		err = s.lock.Close()
 	}
-	return os.RemoveAll(s.dir)
+	if s.temporary {
+		err = errors.Join(err, os.RemoveAll(s.dir))
+	}
+	return err
 }
 
 // bufferSize holds a block with its bitmap in front.
@@ -203,11 +210,35 @@ func (s *diskStore) remove(uuid string) error {
 	s.mu.Lock()
 	c, ok := s.disks[uuid]
 	delete(s.disks, uuid)
+	kept := s.kept
+	if ok && kept {
+		s.gone = append(s.gone, c)
+	}
 	s.mu.Unlock()
 	if !ok {
 		return nil
 	}
+	if kept {
+		c.retire()
+		return nil
+	}
 	return c.remove()
+}
+
+// retired hands over the contents that are gone and whose files are still there.
+func (s *diskStore) retired() []*content {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	gone := s.gone
+	s.gone = nil
+	return gone
+}
+
+// retire takes them back.
+func (s *diskStore) retire(gone []*content) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone = append(gone, s.gone...)
 }
 
 // forget removes what is left of a disk.

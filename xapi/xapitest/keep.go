@@ -210,7 +210,22 @@ func (p *Pool) state() (*kept, error) {
 }
 
 // store writes the state: after a crash the file is the old one or the new one.
+// Files of disks that are gone are removed only then, so that a pool that goes on
+// from the old one finds all that it knows of.
 func (p *Pool) store() error {
+	gone := p.disks.retired()
+	if err := p.writeState(); err != nil {
+		p.disks.retire(gone)
+		return err
+	}
+	var errs []error
+	for _, c := range gone {
+		errs = append(errs, c.remove())
+	}
+	return errors.Join(errs...)
+}
+
+func (p *Pool) writeState() error {
 	k, err := p.state()
 	if err != nil {
 		return fmt.Errorf("xapitest: %w", err)
@@ -233,22 +248,27 @@ func (p *Pool) store() error {
 
 // keepStored stores the pool whenever it has changed, until ctx ends.
 func (p *Pool) keepStored(ctx context.Context) {
+	var failed error
 	for pause := keepPause; ; {
 		p.db.mu.Lock()
 		changed := p.db.changed
 		p.db.mu.Unlock()
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
+		if failed == nil {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
 		}
 		if wait(ctx, pause) != nil {
 			return
 		}
 		start := time.Now()
-		if err := p.store(); err != nil {
-			p.log.ErrorContext(ctx, "pool not stored", slog.Any("error", err))
+		err := p.store()
+		if err != nil && failed == nil {
+			p.log.ErrorContext(ctx, "pool not stored, trying again", slog.Any("error", err))
 		}
+		failed = err
 		pause = max(keepPause, 20*time.Since(start))
 	}
 }

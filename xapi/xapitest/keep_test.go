@@ -3,8 +3,11 @@ package xapitest_test
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
@@ -91,4 +94,60 @@ func TestWhatIsNoKeptPoolIsRefused(t *testing.T) {
 	}
 	_, err := xapitest.Start(xapitest.Inventory{}, &xapitest.Options{Keep: true})
 	require.ErrorContains(t, err, "Dir")
+}
+
+// keep starts a pool that is kept in dir and closes it with the test.
+func keep(t *testing.T, dir string, inv xapitest.Inventory) *xapitest.Pool {
+	t.Helper()
+	p, err := xapitest.Start(inv, &xapitest.Options{Dir: dir, Keep: true, Listener: xapitest.NewMemoryListener()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	return p
+}
+
+func TestSecondPoolInOneDirectoryIsRefused(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("no flock")
+	}
+	dir := t.TempDir()
+	p := keep(t, dir, oneVM("Running", 2*mib))
+	_, err := xapitest.Start(xapitest.Inventory{}, &xapitest.Options{Dir: dir, Keep: true})
+	require.ErrorContains(t, err, "running")
+	require.FileExists(t, p.VM("web").Disks[0].Path)
+	require.NoError(t, p.Close())
+	again := keep(t, dir, xapitest.Inventory{})
+	require.Equal(t, p.VM("web").UUID, again.VM("web").UUID)
+}
+
+// A copy of the folder is what a kill leaves. Time stands still while there is
+// something to do, so that nothing is stored in between.
+func TestKilledPoolGoesOnFromWhatWasStored(t *testing.T) {
+	t.Parallel()
+	dir, killed := t.TempDir(), t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		p := keep(t, dir, oneVM("Running", 4*mib))
+		c := p.Client(t)
+		old := snapshot(t, p, c, "old")
+		was := content(t, old.Disks[0].Path)
+		<-time.After(time.Minute)
+		call[any](t, c, "VM.destroy", old.Ref)
+		call[any](t, c, "VDI.destroy", old.Disks[0].Ref)
+		call[string](t, c, "VM.snapshot", p.VM("web").Ref, "new")
+		fresh := p.Snapshots()[0].Disks[0]
+		require.FileExists(t, fresh.Path)
+		require.NoError(t, os.CopyFS(killed, os.DirFS(dir)))
+		<-time.After(time.Minute)
+		require.NoFileExists(t, old.Disks[0].Path)
+
+		q := keep(t, killed, xapitest.Inventory{})
+		require.Equal(t, was, content(t, q.Snapshots()[0].Disks[0].Path), "the state knows of it, so it is there")
+		require.NoFileExists(t, filepath.Join(killed, filepath.Base(fresh.Path)), "nobody knows of it")
+		require.NoError(t, q.Close())
+
+		require.NoError(t, os.Remove(filepath.Join(killed, xapitest.StateFile))) // killed while it was made
+		again := keep(t, killed, oneVM("Halted", 4*mib))
+		require.NoFileExists(t, filepath.Join(killed, filepath.Base(old.Disks[0].Path)))
+		require.FileExists(t, again.VM("web").Disks[0].Path)
+	})
 }

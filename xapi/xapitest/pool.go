@@ -26,7 +26,8 @@ type Options struct {
 	// goes on where this one stopped, as a pool does that was rebooted: objects,
 	// contents of TPMs, changed blocks and certificates are those from before, the
 	// inventory is not looked at, sessions, tasks and events are gone. It is stored
-	// by Close and a second after each change. One pool may use a Dir at a time.
+	// by Close and a second after each change. One pool may use a Dir at a time:
+	// where the system has flock, a second one does not start.
 	Keep bool
 
 	Username string // "" = "root"
@@ -153,7 +154,7 @@ func (p *Pool) build(inv Inventory) error {
 		return errors.New("xapitest: a pool can be kept in a Dir alone")
 	}
 	if p.options.Keep {
-		k, err := recall(p.disks.dir)
+		k, err := p.disks.occupy()
 		if err != nil {
 			return err
 		}
