@@ -116,10 +116,13 @@ func TestLimitKeepsToItsRateAndEndsWithTheContext(t *testing.T) {
 
 func TestALockIsRefreshedWhileAllThatLimitAllowsIsBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		busy := &busyFS{Filesystem: lockedTree(t), gate: make(chan struct{})}
-		fsys := remote.Limit(touchable{busy, busy.Filesystem.(remote.Toucher)}, remote.Limits{Parallel: 1})
+		crash := lockedTree(t)
+		busy := &busyFS{Filesystem: crash, gate: make(chan struct{})}
+		close(busy.gate)
+		fsys := remote.Limit(touchable{busy, crash}, remote.Limits{Parallel: 1})
 		lock, err := remote.AcquireLock(t.Context(), fsys, "vm", nil)
 		require.NoError(t, err)
+		busy.gate = make(chan struct{})
 		done := make(chan error)
 		go func() { done <- remote.WriteFile(t.Context(), fsys, "f", make([]byte, 10)) }()
 		<-time.After(time.Minute)
