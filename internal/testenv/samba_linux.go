@@ -23,7 +23,7 @@ import (
 //	enc      the same folder, encryption required
 //	ro       read-only; holds hello.txt
 //	denied   for nobody
-//	full     to read and write; see FillableShare
+//	full     to read and write, encryption required; see FillableShare
 //	data$    as data, under a hidden name
 //
 // Its files are in a temporary directory. It ends with the test; when the test
@@ -191,7 +191,7 @@ func (s *Samba) configure(global []string) {
 	for _, share := range []string{"data", "data$", "enc", "ro", "denied", "full"} {
 		conf += fmt.Sprintf("[%s]\n  path = %s\n  read only = %v\n", share, s.Dir(share), share == "ro")
 		switch share {
-		case "enc":
+		case "enc", "full":
 			conf += "  smb encrypt = required\n"
 		case "denied":
 			conf += "  invalid users = " + s.User + "\n"

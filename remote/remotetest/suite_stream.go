@@ -21,7 +21,7 @@ import (
 func checkFS(ctx context.Context, s *suite) error {
 	err := errors.Join(
 		remote.MkdirAll(ctx, s.Filesystem, s.in("a/b")), s.Mkdir(ctx, s.in("empty")),
-		s.put(ctx, "a/b/f", string(pattern(5000, 9))), s.put(ctx, "g", ""))
+		s.put(ctx, "a/b/f", string(pattern(500, 9))), s.put(ctx, "g", ""))
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func checkFS(ctx context.Context, s *suite) error {
 
 // checkReaderAt: the standard library's suite for readers.
 func checkReaderAt(ctx context.Context, s *suite) error {
-	content := pattern(10_000, 2)
+	content := pattern(1000, 2) // it is read in pieces of a few bytes, time and again
 	if err := s.put(ctx, "f", string(content)); err != nil {
 		return err
 	}
