@@ -2,7 +2,6 @@ package vhd
 
 import (
 	"fmt"
-	"math"
 	"path"
 	"strings"
 	"time"
@@ -63,7 +62,7 @@ func (l Layout) check() error {
 	if bs := l.blockSize(); bs < minBlockSize || bs > maxBlockSize || bs&(bs-1) != 0 {
 		return refuse("blocks of %d bytes", bs)
 	}
-	if l.Size <= 0 || l.Size%sectorSize != 0 || l.Type != Fixed && l.entries() > math.MaxUint32 {
+	if l.Size <= 0 || l.Size%sectorSize != 0 || l.Type != Fixed && l.entries() > maxEntries {
 		return refuse("size of %d bytes", l.Size)
 	}
 	if err := l.checkParent(refuse); err != nil {

@@ -31,7 +31,7 @@ import (
 // grows by many blocks at a time, with a footer at its new end before the old one
 // is overwritten. If the power goes just then, or in [RW.Resize], the footers may
 // differ or the last be missing: [Open] then wants [Recover], and [OpenRW] with
-// Recover mends the file.
+// Recover mends the file. A fixed disk has one footer alone: see [RW.Resize].
 type RW struct {
 	f    File
 	name string
@@ -171,12 +171,19 @@ func (w *RW) ReadAt(p []byte, off int64) (int, error) {
 // the parent must be asked for or reads as zeros. A write meanwhile may be in it or not.
 func (w *RW) Extents(ctx context.Context, off, n int64) iter.Seq2[disk.Extent, error] {
 	return extents(ctx, w.Size(), off, n, func(at, n int64) (disk.Kind, int64, error) {
-		place, n, err := w.run(at, n)
-		if place >= 0 {
-			return disk.Data, n, err
-		}
-		return disk.Hole, n, err
+		w.life.RLock()
+		defer w.life.RUnlock()
+		return w.kindAt(at, n)
 	})
+}
+
+// kindAt is for those who hold w.life.
+func (w *RW) kindAt(at, n int64) (disk.Kind, int64, error) {
+	place, n, err := w.run(at, n)
+	if place >= 0 {
+		return disk.Data, n, err
+	}
+	return disk.Hole, n, err
 }
 
 // run returns where in the file the bytes at off are, -1 for nowhere, and for

@@ -12,7 +12,8 @@ type rwBlocks struct {
 	fresh     map[int]bool // the entry is not in the file; so that all of its bitmap is still to be written
 	full      []uint32     // a bit per block whose sectors are known to be all there
 	partial   map[int]*rwBitmap
-	dirty     int // of partial
+	dirty     int  // of partial
+	writing   bool // by Sync, so that the file may not have yet what is not dirty
 }
 
 type rwBitmap struct {
@@ -87,7 +88,7 @@ func (b *rwBlocks) keep(block int, bits bitmap, n int) bitmap {
 
 // makeRoom forgets bitmaps that the file has, if there are many.
 func (b *rwBlocks) makeRoom() {
-	if len(b.partial)-b.dirty < maxIdleBitmaps {
+	if b.writing || len(b.partial)-b.dirty < maxIdleBitmaps {
 		return
 	}
 	for block, m := range b.partial {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/xenbackup/xenbackup/vhd/disk"
 )
@@ -93,7 +94,7 @@ func (w *RW) setParent(parent UUID, name string) error {
 func (w *RW) locatorPlace() (int64, error) {
 	for _, l := range w.header.Locators {
 		whole := l.Space == 1 || l.Space >= sectorSize // sectors or bytes, depending on who wrote it
-		if string(l.Code[:]) == PlatformW2ru && whole && l.Offset%sectorSize == 0 && l.Offset < uint64(w.end) {
+		if string(l.Code[:]) == PlatformW2ru && whole && l.Offset%sectorSize == 0 && l.Offset < uint64(w.end) && w.unused(int64(l.Offset)) {
 			return int64(l.Offset), nil
 		}
 	}
@@ -107,6 +108,16 @@ func (w *RW) locatorPlace() (int64, error) {
 	}
 	w.end = at + sectorSize
 	return at, nil
+}
+
+// unused tells whether a sector that a locator claims has nothing else in it.
+func (w *RW) unused(at int64) bool {
+	table := int64(w.header.TableOffset)
+	taken := []region{{0, footerSize}, {w.headerOff, w.headerOff + headerSize}, {table, table + batSize(int64(w.header.MaxTableEntries))}}
+	for b := range w.blocks.table.entries() {
+		taken = append(taken, region{int64(b.sector) * sectorSize, int64(b.sector)*sectorSize + w.bitmapLen + w.blockSize})
+	}
+	return !slices.ContainsFunc(taken, func(r region) bool { return r.from < at+sectorSize && at < r.to })
 }
 
 // fillDifferences completes the blocks in which the two parents differ where
@@ -138,11 +149,18 @@ func (w *RW) fillDifferences(ctx context.Context, from, to disk.Source) error {
 	return nil
 }
 
-// fillBlock compares one block where the image does not hold it.
+// fillBlock compares one block where the image does not hold it. Meanwhile
+// nobody else writes: the old content must not cover what is new.
 func (w *RW) fillBlock(ctx context.Context, off int64, from, to disk.Source, old, other []byte) error {
-	n := min(w.blockSize, w.Size()-off)
+	if err := w.room(); err != nil {
+		return err
+	}
+	w.life.Lock()
+	defer w.life.Unlock()
+	size := w.footer.CurrentSize
+	n := min(w.blockSize, size-off)
 	var holes []disk.Extent
-	for e, err := range w.Extents(ctx, off, n) {
+	for e, err := range extents(ctx, size, off, n, w.kindAt) {
 		if err != nil {
 			return err
 		}
@@ -162,7 +180,7 @@ func (w *RW) fillBlock(ctx context.Context, off int64, from, to disk.Source, old
 		return nil
 	}
 	for _, e := range holes {
-		if _, err := w.WriteAt(old[e.Off-off:e.End()-off], e.Off); err != nil {
+		if _, err := w.write(old[e.Off-off:e.End()-off], e.Off); err != nil {
 			return err
 		}
 	}

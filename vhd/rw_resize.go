@@ -7,13 +7,18 @@ import (
 )
 
 // Resize makes the disk larger; to shrink one is [ErrUnsupported]. What is new
-// reads as zeros, of a differencing image as what a larger parent has there.
-// Original and current size both become size, a multiple of 512.
+// reads as zeros, of a differencing image as what a larger parent has there; not in
+// its last block if that was full. Original and current size both become size, a
+// multiple of 512.
 //
 // A block table that has too few entries grows where it is; blocks that are in its
 // way are copied to the end of the file first. When Resize returns nil all is
 // durable. If it fails, nothing more is written; the disk then has the old size
 // or the new one.
+//
+// A fixed disk has one footer, at its end. If the power goes while it is resized,
+// the file may have none and is opened only as a raw one, or it has the new size
+// and the old footer is in the first new sector.
 func (w *RW) Resize(size int64) error {
 	w.life.Lock()
 	defer w.life.Unlock()
@@ -30,7 +35,7 @@ func (w *RW) Resize(size int64) error {
 		return err
 	}
 	entries := divUp(size, w.blockSize)
-	if w.footer.Type != Fixed && entries > math.MaxInt32 {
+	if w.footer.Type != Fixed && entries > maxEntries {
 		return fmt.Errorf("%w: a disk of %d bytes", ErrUnsupported, size)
 	}
 	if w.footer.Type != Fixed {
@@ -58,18 +63,40 @@ func (w *RW) setSize(size int64) {
 	w.footer.OriginalSize, w.footer.CurrentSize, w.footer.Geometry = size, size, GeometryFor(size)
 }
 
-// resizeFixed writes a footer at the new end before it clears the old one.
+// resizeFixed writes a footer at the new end before it clears the old one. The
+// file may have been longer than the disk, even longer than it gets.
 func (w *RW) resizeFixed(size int64) error {
 	old := w.footerOff
+	if err := w.clear(w.footer.CurrentSize, min(old, size)); err != nil {
+		return err
+	}
 	w.setSize(size)
 	if err := w.writeFooterAt(size); err != nil {
 		return err
 	}
 	w.footerOff, w.end = size, size
-	if _, err := w.f.WriteAt(zeros[:min(footerSize, size-old)], old); err != nil {
+	var err error
+	if size < old {
+		err = w.f.Truncate(size + footerSize)
+	} else {
+		err = w.clear(old, min(old+footerSize, size))
+	}
+	if err != nil {
 		return err
 	}
 	return w.f.Sync()
+}
+
+// clear writes zeros to [from, to) of the file.
+func (w *RW) clear(from, to int64) error {
+	for from < to {
+		part := zeros[:min(int64(len(zeros)), to-from)]
+		if _, err := w.f.WriteAt(part, from); err != nil {
+			return err
+		}
+		from += int64(len(part))
+	}
+	return nil
 }
 
 func (w *RW) resizeSparse(size int64, entries int) error {
@@ -95,12 +122,8 @@ func (w *RW) clearTail() error {
 		return nil
 	}
 	at := w.dataAt(block)
-	for from := within; from < w.blockSize; {
-		part := zeros[:min(int64(len(zeros)), w.blockSize-from)]
-		if _, err := w.f.WriteAt(part, at+from); err != nil {
-			return err
-		}
-		from += int64(len(part))
+	if err := w.clear(at+within, at+w.blockSize); err != nil {
+		return err
 	}
 	return w.f.Sync()
 }

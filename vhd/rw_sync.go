@@ -28,11 +28,12 @@ func (w *RW) sync() error {
 	change := w.takeChanges()
 	w.mu.Unlock()
 	err := change.write(w)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.blocks.writing = false
 	if err != nil {
 		err = fmt.Errorf("vhd: making writes durable failed: %w", err)
-		w.mu.Lock()
 		w.err = errors.Join(w.err, err)
-		w.mu.Unlock()
 	}
 	return err
 }
@@ -78,7 +79,7 @@ func (w *RW) takeChanges() rwChange {
 			b.setFull(block)
 		}
 	}
-	b.dirty = 0
+	b.dirty, b.writing = 0, true
 	clear(b.fresh)
 	return c
 }

@@ -18,6 +18,11 @@ func (w *RW) WriteAt(p []byte, off int64) (int, error) {
 	if size := w.Size(); off > size || int64(len(p)) > size-off {
 		return 0, fmt.Errorf("%w: %d bytes at offset %d of %d", ErrBeyondEnd, len(p), off, size)
 	}
+	return w.write(p, off)
+}
+
+// write is for those who hold w.life, of what lies in the disk.
+func (w *RW) write(p []byte, off int64) (int, error) {
 	done := 0
 	for done < len(p) {
 		n, err := w.writePiece(p[done:], off+int64(done))
@@ -44,6 +49,9 @@ func (w *RW) room() error {
 // piece begins or ends inside a sector, and returns how much.
 func (w *RW) writePiece(p []byte, off int64) (int, error) {
 	if w.footer.Type == Fixed {
+		if err := w.failed(); err != nil {
+			return 0, err
+		}
 		return w.f.WriteAt(p, off)
 	}
 	block, within := int(off/w.blockSize), off%w.blockSize
@@ -69,6 +77,13 @@ func (w *RW) writePiece(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
+// failed returns why nothing is written any more, nil while it is.
+func (w *RW) failed() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
 // reach returns where the data of a block is, allocating it if need be; -1 if
 // p is zeros and the block reads as such without being there.
 func (w *RW) reach(block int, p []byte) (int64, error) {
@@ -92,6 +107,11 @@ func (w *RW) reach(block int, p []byte) (int64, error) {
 // sector yet the rest of it is zeros, which another write to it must not see
 // half done: so it is written under the lock.
 func (w *RW) writeInSector(block int, within int64, p []byte) (int, error) {
+	off := int64(block)*w.blockSize + within
+	alone := within%sectorSize == 0 && off+int64(len(p)) >= w.Size() // all of the sector that is in the disk
+	if !alone && w.footer.Type == Differencing && !w.holds(block) {
+		return 0, w.errAt("block", off, ErrParentNeeded)
+	}
 	at, err := w.reach(block, p)
 	if err != nil || at < 0 {
 		return len(p), err
@@ -106,11 +126,8 @@ func (w *RW) writeInSector(block int, within int64, p []byte) (int, error) {
 	if bits == nil || bits.has(sector) {
 		return w.f.WriteAt(p, at+within)
 	}
-	if w.footer.Type == Differencing && int64(block)*w.blockSize+within+int64(len(p)) < w.footer.CurrentSize {
-		return 0, w.errAt("block", int64(block)*w.blockSize+within, ErrParentNeeded)
-	}
-	if w.footer.Type == Differencing && within%sectorSize != 0 {
-		return 0, w.errAt("block", int64(block)*w.blockSize+within, ErrParentNeeded)
+	if !alone && w.footer.Type == Differencing {
+		return 0, w.errAt("block", off, ErrParentNeeded)
 	}
 	var whole [sectorSize]byte
 	copy(whole[within%sectorSize:], p)
@@ -119,6 +136,13 @@ func (w *RW) writeInSector(block int, within int64, p []byte) (int, error) {
 	}
 	w.blocks.mark(block, sector, 1, w.sectorsIn(block))
 	return len(p), nil
+}
+
+// holds reports whether the image has a block.
+func (w *RW) holds(block int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.blocks.table[block] != unallocated
 }
 
 // By how much the file grows at a time: by what it has, within these bounds.
@@ -150,12 +174,8 @@ func (w *RW) takePlace() (int64, error) {
 			return 0, w.err
 		}
 	}
-	for from := w.end; from < min(end, w.dirtyEnd); {
-		part := zeros[:min(int64(len(zeros)), min(end, w.dirtyEnd)-from)]
-		if _, err := w.f.WriteAt(part, from); err != nil {
-			return 0, err
-		}
-		from += int64(len(part))
+	if err := w.clear(w.end, min(end, w.dirtyEnd)); err != nil {
+		return 0, err
 	}
 	w.end = end
 	return at, nil
