@@ -173,13 +173,14 @@ func (m *merger) run(ctx context.Context) error {
 	m.log.InfoContext(ctx, "resume merge", "image", m.path(0), "step", m.state.Step, "synced_block", m.state.SyncedBlock)
 	allThere := !slices.Contains(m.links, nil)
 	complete := m.links[0] != nil && m.links[0].UUID() == m.state.Child
-	proven := m.state.Step == StepCleanup && m.state.SyncedBlock > 0 // XO does not sync before it says so
+	// XO does not sync before it says so, and keeps the SyncedBlock that it found.
+	proven := complete && m.state.Step == StepCleanup && m.state.SyncedBlock >= max(1, int64(m.links[0].blockCount()))
 	switch {
 	case m.links[0] == nil:
 		return m.afterRename(ctx)
 	case m.targets[0] == m.targets[m.last()]: // XO has made the alias of the youngest anew, and not removed the other
 		return m.finish(ctx)
-	case allThere && (!complete || !proven):
+	case allThere && !proven:
 		return m.mergeAndFinish(ctx)
 	case complete:
 		return m.finish(ctx)
@@ -232,7 +233,7 @@ func (m *merger) mergeAndFinish(ctx context.Context) error {
 		return err
 	}
 	m.state.Step, m.state.DiskSize = StepCleanup, size
-	m.state.SyncedBlock = max(1, m.state.SyncedBlock)
+	m.state.SyncedBlock = max(1, int64(m.links[m.last()].blockCount()))
 	m.state.Obsolete = m.obsolete()
 	if err := m.writeState(ctx); err != nil {
 		return err

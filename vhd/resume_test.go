@@ -1,6 +1,8 @@
 package vhd_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"maps"
 	"slices"
 	"strconv"
@@ -143,6 +145,24 @@ func TestMergeNeverRemovesTheLastCopy(t *testing.T) {
 			}
 		})
 	}
+}
+
+// XO resumes a merge of ours, writes its state with all that it found in it, and the
+// power goes before what it wrote is on the disk.
+func TestMergeBelievesXONothingThatItOnlyFoundInTheState(t *testing.T) {
+	g := mergings["same size"]
+	files := g.complete(t)
+	oldest, before := files[fileName(0)], len(g.files()[fileName(0)])-512
+	first := int64(binary.BigEndian.Uint32(oldest[1536:])) * sector // this one was synced
+	kept := bytes.Clone(oldest[first : first+sector+g.specs[0].blockSize])
+	clear(oldest[before : len(oldest)-512])
+	copy(oldest[first:], kept)
+	state := g.xoState("cleanup", "0")
+	files[vhd.MergeStateName(fileName(0))] = append(state[:len(state)-1], []byte(`,"syncedBlock":1}`)...)
+	d := newCrashDir(files)
+	_, err := vhd.Merge(t.Context(), d, g.plan(), nil)
+	require.NoError(t, err)
+	g.checkDone(t, d)
 }
 
 func TestMergeStateIsWhatXOReads(t *testing.T) {
