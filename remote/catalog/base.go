@@ -68,8 +68,8 @@ func (s *Session) tryBase(ctx context.Context, name string, want vhd.UUID) (base
 	if err != nil || leaf.img.UUID() != want {
 		return nil, err
 	}
-	if files.isOldestOfMerge(name) {
-		return nil, nil // it is about to get another name
+	if files.isTakenByMerge(name) {
+		return nil, nil // it is about to get another name, or to be removed
 	}
 	chain, err := files.chainFrom(ctx, leaf)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 
 	"github.com/xenbackup/xenbackup/remote"
 	"github.com/xenbackup/xenbackup/vhd"
@@ -271,4 +272,12 @@ func (o *chainFiles) isOldestOfMerge(name string) bool {
 		}
 	}
 	return false
+}
+
+// isTakenByMerge tells whether the file, opened before, is one that a merge which
+// is not finished will take away: any of it but the youngest.
+func (o *chainFiles) isTakenByMerge(name string) bool {
+	return slices.ContainsFunc(o.merges[path.Dir(name)], func(m pendingMerge) bool {
+		return m.oldest == name || m.youngest != name && slices.Contains(m.state.Chain, path.Base(name))
+	})
 }

@@ -159,7 +159,7 @@ func (m *merger) resume(ctx context.Context, d *vdiDir) error {
 			continue
 		}
 		if err == nil {
-			err = m.judge(d, oldest, &state)
+			err = m.judge(ctx, d, oldest, &state)
 		}
 		if err != nil {
 			m.condemn(d, path.Join(d.path, oldest), err)
@@ -177,29 +177,12 @@ func (m *merger) resume(ctx context.Context, d *vdiDir) error {
 	return nil
 }
 
-// judge refuses a state that would take away what a point refers to.
-func (m *merger) judge(d *vdiDir, oldest string, p *pendingMerge) error {
-	chain := p.state.Chain
-	if len(chain) < 2 || chain[0] != oldest {
-		return fmt.Errorf("state without its chain: %w", errStateMismatch)
-	}
-	for i, name := range chain {
-		if !isElement(name) || !isDiskName(name) || isAliasName(name) != isAliasName(oldest) {
-			return fmt.Errorf("disk %q: %w", name, errStateMismatch)
-		}
-		if i < len(chain)-1 && m.refs[path.Join(d.path, name)] {
-			return fmt.Errorf("disk %s is in use: %w", name, errStateMismatch)
-		}
-	}
-	return nil
-}
-
 // condemn leaves d alone, and everything else too unless the cause is proven
 // to be in the content.
 func (m *merger) condemn(d *vdiDir, name string, err error) {
 	m.unknown(name, err)
 	d.leave = true
-	m.blocked = m.blocked || isUnknown(err) && !errors.Is(err, errStateMismatch)
+	m.blocked = m.blocked || isUnknown(err) && !errors.Is(err, errStateMismatch) && !errors.Is(err, errTwoChildren)
 }
 
 // openDisks opens every disk in d and links children to parents.
