@@ -26,7 +26,7 @@ func (e *Export) WriteTo(w io.Writer) (int64, error) {
 			e.fail(err)
 			continue
 		}
-		n, err := w.Write((*buf)[:e.step(*buf)])
+		n, err := writeWhole(w, (*buf)[:e.step(*buf)])
 		total += int64(n)
 		e.fail(err)
 	}
@@ -36,7 +36,23 @@ func (e *Export) WriteTo(w io.Writer) (int64, error) {
 	return total, e.err
 }
 
+// writeWhole writes all of b, which may be nothing: a pipe would wait even then.
+func writeWhole(w io.Writer, b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	n, err := w.Write(b)
+	if err == nil && n < len(b) {
+		err = io.ErrShortWrite
+	}
+	return n, err
+}
+
+// fail remembers an error. An io.EOF is one, too: only step says that the image is over.
 func (e *Export) fail(err error) {
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("write image: %w", io.ErrUnexpectedEOF)
+	}
 	if err != nil && (e.err == nil || errors.Is(e.err, io.EOF)) {
 		e.err = err
 	}
@@ -94,7 +110,7 @@ func (e *Export) sendSegment(w io.Writer, s segment, buf []byte) (int64, error) 
 		if err := readExact(e.mapping.files[s.file], part, s.at+sent); err != nil {
 			return sent, err
 		}
-		n, err := w.Write(part)
+		n, err := writeWhole(w, part)
 		if sent += int64(n); err != nil {
 			return sent, err
 		}
@@ -105,7 +121,7 @@ func (e *Export) sendSegment(w io.Writer, s segment, buf []byte) (int64, error) 
 func writeZeros(w io.Writer, n int64) (total int64, err error) {
 	for total < n && err == nil {
 		var part int
-		part, err = w.Write(zeros[:min(int64(len(zeros)), n-total)])
+		part, err = writeWhole(w, zeros[:min(int64(len(zeros)), n-total)])
 		total += int64(part)
 	}
 	return total, err
