@@ -180,8 +180,9 @@ func FlattenDirectory(ctx context.Context, dir DirMaker, name string, src disk.S
 	if l.Type != Dynamic || src.Size() > l.Size {
 		return fmt.Errorf("%w: flatten %d bytes to a %v disk of %d", ErrUnsupported, src.Size(), l.Type, l.Size)
 	}
-	blocks, err := DataBlocks(ctx, src)
-	if err != nil {
+	var blocks []uint32
+	find := &flattener{disk: mapDisk(src)}
+	if err := find.eachBlock(ctx, func(block uint32, _ []segment) { blocks = append(blocks, block) }); err != nil {
 		return err
 	}
 	w, err := NewDirectoryWriter(ctx, dir, name, l, filter)

@@ -35,6 +35,8 @@ type CopyResult struct {
 	Blocks []uint32 // of the image that hold data; of pieces of 2 MiB for FlattenRaw and a fixed disk
 }
 
+var errOntoItself = fmt.Errorf("%w: to flatten a disk onto a file that it is in", ErrUnsupported)
+
 // Flatten writes src, a chain, an image, a raw file or any other disk, as one
 // image to dst, whose former content is lost. l is as for a stream: its type
 // [Dynamic] or [Fixed], its Blocks nil; a Size of 0 means that of src rounded
@@ -58,10 +60,14 @@ func Flatten(ctx context.Context, dst File, src disk.Source, l Layout, opts *Cop
 	if l.Type == Fixed {
 		l.BlockSize = 0
 	}
+	m := mapDisk(src)
+	if m.isIn(dst) {
+		return CopyResult{}, errOntoItself
+	}
 	if err := dst.Truncate(0); err != nil {
 		return CopyResult{}, err
 	}
-	f := newFlattener(dst, mapDisk(src), l, opts)
+	f := newFlattener(dst, m, l, opts)
 	if l.Type == Fixed {
 		f.place = func(block uint32, _ int) int64 { return int64(block) * disk.BlockSize }
 		f.result.Size = l.Size + footerSize
@@ -92,13 +98,17 @@ func Flatten(ctx context.Context, dst File, src disk.Source, l Layout, opts *Cop
 // dst, whose former content is lost. Where src holds nothing, and in pieces of
 // 2 MiB that are all zeros, dst is a hole. Otherwise it is as [Flatten].
 func FlattenRaw(ctx context.Context, dst File, src disk.Source, opts *CopyOptions) (CopyResult, error) {
+	m := mapDisk(src)
+	if m.isIn(dst) {
+		return CopyResult{}, errOntoItself
+	}
 	if err := dst.Truncate(0); err != nil {
 		return CopyResult{}, err
 	}
 	if err := dst.Truncate(src.Size()); err != nil {
 		return CopyResult{}, err
 	}
-	f := newFlattener(dst, mapDisk(src), Layout{Type: Fixed, Size: src.Size()}, opts)
+	f := newFlattener(dst, m, Layout{Type: Fixed, Size: src.Size()}, opts)
 	f.place = func(block uint32, _ int) int64 { return int64(block) * disk.BlockSize }
 	f.result.Size = src.Size()
 	return f.finish(ctx, func() error { return nil })

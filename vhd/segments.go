@@ -3,8 +3,11 @@ package vhd
 import (
 	"context"
 	"io"
+	"io/fs"
 	"iter"
 	"math"
+	"os"
+	"slices"
 
 	"github.com/xenbackup/xenbackup/vhd/disk"
 )
@@ -46,6 +49,32 @@ func mapDisk(src disk.Source) *mapping {
 		m.files = append(m.files, image.medium())
 	}
 	return m
+}
+
+// isIn reports whether a file that is to be written is one that the disk is in.
+func (m *mapping) isIn(dst File) bool {
+	media := m.files
+	if rw, ok := m.src.(*RW); ok {
+		media = []io.ReaderAt{rw.f}
+	}
+	to := fileInfo(dst)
+	return to != nil && slices.ContainsFunc(media, func(r io.ReaderAt) bool {
+		from := fileInfo(r)
+		return from != nil && os.SameFile(from, to)
+	})
+}
+
+// fileInfo returns nil for what is not a file of the operating system.
+func fileInfo(v any) fs.FileInfo {
+	f, ok := v.(interface{ Stat() (fs.FileInfo, error) })
+	if !ok {
+		return nil
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil
+	}
+	return info
 }
 
 // medium is what readers of the places that fileOffset gives read from.
@@ -110,8 +139,13 @@ func (m *Image) resolve(off, n int64) (*Image, int64, error) {
 }
 
 func (m *mapping) sourceSegments(ctx context.Context, off, n int64) iter.Seq2[segment, error] {
+	rw, _ := m.src.(*RW)
+	alone := rw != nil && rw.Footer().Type == Differencing
 	return func(yield func(segment, error) bool) {
 		for e, err := range m.src.Extents(ctx, off, n) {
+			if err == nil && alone && e.Kind == disk.Hole {
+				err = rw.errAt("block", e.Off, ErrParentNeeded)
+			}
 			if err != nil {
 				yield(segment{}, err)
 				return
