@@ -44,9 +44,12 @@ func (f *file) alive(write bool) (handle, error) {
 	return f.h, nil
 }
 
+// valid reports whether n bytes at off are in what a file can have.
+func valid(off int64, n int) bool { return off >= 0 && off+int64(n) >= off }
+
 func (f *file) ReadAt(p []byte, off int64) (int, error) {
 	h, err := f.alive(false)
-	if err == nil && off < 0 {
+	if err == nil && !valid(off, len(p)) {
 		err = fs.ErrInvalid
 	}
 	if err != nil {
@@ -61,7 +64,7 @@ func (f *file) ReadAt(p []byte, off int64) (int, error) {
 
 func (f *file) WriteAt(p []byte, off int64) (int, error) {
 	h, err := f.alive(true)
-	if err == nil && off < 0 {
+	if err == nil && !valid(off, len(p)) {
 		err = fs.ErrInvalid
 	}
 	if err != nil {
@@ -103,9 +106,9 @@ func (f *file) Sync() error {
 		return pathError("sync", f.name, err)
 	}
 	f.mu.Lock()
-	n, expected := f.writes.pending, f.writes.verifier
+	n, pending, expected := f.writes.answered, f.writes.pending(), f.writes.verifier
 	f.mu.Unlock()
-	if n == 0 {
+	if !pending {
 		return nil
 	}
 	got, err := f.fs.client.commit(f.ctx, &h)
@@ -146,10 +149,13 @@ func (f *file) relocate() (handle, error) {
 
 // writes is what is known of data that the server may still drop.
 type writes struct {
-	pending  int      // WRITEs answered and not committed
-	verifier verifier // of all of them
+	answered int      // WRITEs, but for those that need no COMMIT
+	safe     int      // of them, by a COMMIT
+	verifier verifier // of all others
 	failed   error    // why no later Sync can be trusted
 }
+
+func (w *writes) pending() bool { return w.answered > w.safe }
 
 var errLost = remote.MarkError(errors.New("the server has restarted and may have dropped what was written: write the file anew"), remote.ErrLost)
 
@@ -158,16 +164,17 @@ func (w *writes) note(a *written) error {
 	if a.stable || w.failed != nil {
 		return w.failed
 	}
-	if w.pending > 0 && w.verifier != a.verifier {
+	if w.pending() && w.verifier != a.verifier {
 		w.failed = errLost
 	}
-	w.pending++
+	w.answered++
 	w.verifier = a.verifier
 	return w.failed
 }
 
-// committed takes in the answer to a COMMIT that was sent when n WRITEs with the
-// verifier expected were pending.
+// committed takes in the answer to a COMMIT that was sent when n WRITEs had been
+// answered, the pending ones with the verifier expected. There may be several such
+// COMMITs at a time.
 func (w *writes) committed(n int, expected, got verifier, err error) error {
 	var s status
 	switch {
@@ -179,7 +186,7 @@ func (w *writes) committed(n int, expected, got verifier, err error) error {
 	case got != expected:
 		w.failed = errLost
 	default:
-		w.pending -= n
+		w.safe = max(w.safe, n)
 	}
 	return w.failed
 }
