@@ -13,7 +13,7 @@ import (
 
 // CallAsync makes a call that may take long as a task of the pool (Async.<method>), waits for the task, decodes its result into
 // result, which may be nil, and destroys the task. A task that fails is an *Error with the task's code; one that succeeds without the
-// reference that result is for is ErrProtocol. Calls that the pool refuses for the moment are made again as Call says, a task that has
+// reference that result is for is ErrProtocol, one that vanishes with its outcome ErrConnectionLost. Calls that the pool refuses for the moment are made again as Call says, a task that has
 // failed only when that proves that nothing was done.
 //
 // When ctx ends, the task is cancelled, and CallAsync returns the cause of ctx within twice Options.CancelTimeout. Operations that

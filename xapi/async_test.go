@@ -50,6 +50,24 @@ func TestCallAsyncFailsWithTheTasksError(t *testing.T) {
 	require.Zero(t, s.leftTasks())
 }
 
+// ErrHandleInvalid says that the object is gone, which callers that destroy it take for success.
+func TestAVanishedTaskDoesNotSayThatTheObjectIsGone(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	c := s.dial(t, nil)
+	s.async("VM.destroy", func(ref string) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.tasks, ref)
+	})
+	err := c.CallAsync(t.Context(), "VM.destroy", nil, "OpaqueRef:vm")
+	require.ErrorIs(t, err, xapi.ErrConnectionLost)
+	require.NotErrorIs(t, err, xapi.ErrHandleInvalid)
+
+	s.async("VM.destroy", func(ref string) { s.settle(ref, "failure", "", "HANDLE_INVALID", "VM", "OpaqueRef:vm") })
+	require.ErrorIs(t, c.CallAsync(t.Context(), "VM.destroy", nil, "OpaqueRef:vm"), xapi.ErrHandleInvalid)
+}
+
 func TestCallAsyncPollsWhereThePoolSendsNoEvents(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

@@ -24,10 +24,14 @@ type taskWatch struct {
 const maxMisses = 3
 
 // await returns the record of a task that is no longer pending. A pool that cannot be reached is tried again until it has been
-// silent for Options.StallTimeout: a task of hours must not be lost to a second of network trouble.
+// silent for Options.StallTimeout: a task of hours must not be lost to a second of network trouble. A task that the pool does not know
+// any more is ErrConnectionLost: as ErrHandleInvalid it would say that the object of the call is gone.
 func (c *Client) await(ctx context.Context, task Ref[Task]) (*Task, error) {
 	begin := time.Now()
 	record, err := c.awaitTask(ctx, task)
+	if errors.Is(err, ErrHandleInvalid) {
+		err = hostError(c.Host(), ErrConnectionLost, errors.New("the pool has forgotten the task and its outcome"))
+	}
 	c.opts.Metrics.task(TaskMetric{Outcome: outcomeOf(err), Took: time.Since(begin)})
 	return record, err
 }
