@@ -135,3 +135,10 @@ func (c *Client) closeIdle() {
 		transport.CloseIdleConnections()
 	}
 }
+
+// dropIdle closes the connections to one host that are kept but not in use.
+func (c *Client) dropIdle(address string) {
+	for _, transport := range c.owned {
+		transport.dropIdle(address)
+	}
+}

@@ -45,6 +45,9 @@ func (c *Client) post(ctx context.Context, host *url.URL, method string, params 
 	metric := CallMetric{Method: method, Host: host.Host, Up: int64(len(body))}
 	begin := time.Now()
 	metric.Down, err = c.exchange(ctx, req, method, result)
+	if errors.Is(err, ErrStalled) { // the next request shall find out by a new connection whether the host is there
+		c.dropIdle(host.Host)
+	}
 	metric.Took, metric.Outcome = time.Since(begin), outcomeOf(err)
 	c.opts.Metrics.call(metric)
 	return err

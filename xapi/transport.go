@@ -56,6 +56,16 @@ func (h *hosts) CloseIdleConnections() {
 	}
 }
 
+// dropIdle closes what is not in use of the connections to one host: when it has fallen silent on one, the others, which look alive
+// for as long, would each cost the same time.
+func (h *hosts) dropIdle(address string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if transport := h.transports[address]; transport != nil {
+		transport.CloseIdleConnections()
+	}
+}
+
 // identify says which host must prove itself at another of its addresses.
 func (h *hosts) identify(address, name string) {
 	h.mu.Lock()
