@@ -24,6 +24,7 @@ const (
 	procRmdir       = 13
 	procRename      = 14
 	procLink        = 15
+	procReadDir     = 16
 	procReadDirPlus = 17
 	procFSStat      = 18
 	procFSInfo      = 19
@@ -46,6 +47,7 @@ type client struct {
 	listingSize int // bytes of memory that one directory may take
 
 	notExclusive atomic.Bool // the server cannot create exclusively
+	namesOnly    atomic.Bool // the server cannot list attributes
 }
 
 func (c *client) call(procedure uint32) *call {

@@ -41,7 +41,8 @@
 // # When the server fails
 //
 // A connection that breaks is made again, and what waits for an answer goes on
-// over the new one. Reads and writes are repeated. What must not happen twice is
+// over the new one; a port that the portmapper gave is asked for again when nothing
+// listens there any more. Reads and writes are repeated. What must not happen twice is
 // repeated only after a look at whether it has happened. A server that is silent,
 // or cannot be reached, for [remote.Options.Timeout] makes the calls that wait for
 // it fail with [remote.ErrUnavailable]; the Filesystem and its Files stay usable

@@ -82,6 +82,7 @@ var results = []struct {
 		e.bool(true)
 		e.uint32(100)
 	}},
+	{"readdir", func(d *decoder) error { _, err := decodeReadDir(d, 0); return err }, func(e *encoder) { e.testNames(true, "a", "b") }},
 	{"readdirplus", func(d *decoder) error { _, err := decodeReadDirPlus(d, 0); return err }, func(e *encoder) { e.testPage(true, "a", "b") }},
 }
 
@@ -184,6 +185,7 @@ func TestAHostileServerGetsATypedErrorAndNoMemory(t *testing.T) {
 			e.fixed(make([]byte, 8))
 		}), ErrProtocol},
 		{"a listing in circles", procReadDirPlus, ok(func(e *encoder) { e.testPage(false, "a", "b") }), ErrProtocol},
+		{"pages of nothing but the directory", procReadDirPlus, onlyDots(), ErrProtocol},
 		{"a page without entries", procReadDirPlus, ok(func(e *encoder) { e.testPage(false) }), ErrProtocol},
 		{"a name with a slash", procReadDirPlus, ok(func(e *encoder) { e.testPage(true, "../../etc/passwd") }), ErrProtocol},
 		{"no name", procReadDirPlus, ok(func(e *encoder) { e.testPage(true, "") }), ErrProtocol},
@@ -217,6 +219,40 @@ func TestAHostileServerGetsATypedErrorAndNoMemory(t *testing.T) {
 				require.ErrorIs(t, err, remote.ErrUnavailable)
 			}
 		})
+	}
+}
+
+// testNames appends a page of READDIR.
+func (e *encoder) testNames(last bool, names ...string) {
+	e.bool(false)
+	e.fixed(make([]byte, 8))
+	for i, name := range names {
+		e.bool(true)
+		e.uint64(uint64(i))
+		e.string(name)
+		e.uint64(uint64(i + 1))
+	}
+	e.bool(false)
+	e.bool(last)
+}
+
+// onlyDots lists the directory itself for ever.
+func onlyDots() answerFunc {
+	next := uint64(0)
+	return func(_ *decoder, e *encoder) fate {
+		e.uint32(0)
+		e.bool(false)
+		e.fixed(make([]byte, 8))
+		next++
+		e.bool(true)
+		e.uint64(next)
+		e.string(".")
+		e.uint64(next)
+		e.bool(false)
+		e.bool(false)
+		e.bool(false)
+		e.bool(false)
+		return send
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -14,6 +16,7 @@ const (
 	entrySize   = 200       // of these, for an entry besides its name
 	maxName     = 1024      // bytes; most servers have 255
 	maxRestarts = 3         // of a listing whose place the server has forgotten
+	lookupDepth = 16        // lookups of listed names at a time
 )
 
 // entry is one name in a directory.
@@ -25,7 +28,7 @@ type entry struct {
 	known bool
 }
 
-// page is one answer to READDIRPLUS.
+// page is one answer to READDIRPLUS or READDIR.
 type page struct {
 	entries  []entry
 	cookie   uint64 // of the last one, "." and ".." included
@@ -59,17 +62,18 @@ func (c *client) listOnce(ctx context.Context, dir handle) ([]entry, error) {
 		seen = map[uint64]bool{0: true} // cookies from which a page was asked for
 	)
 	for {
-		next, err := c.readDirPlus(ctx, dir, p.cookie, p.verifier)
+		next, err := c.readPage(ctx, dir, p.cookie, p.verifier)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, next.entries...)
+		size += entrySize // of seen, for pages of nothing but "."
 		for i := range next.entries {
 			size += entrySize + len(next.entries[i].name)
 		}
 		switch {
 		case size > c.listingSize:
-			return nil, violation("a directory of more than %d entries", len(all))
+			return nil, violation("a listing that is too long, after %d entries", len(all))
 		case next.last:
 			return all, nil
 		case seen[next.cookie]:
@@ -78,6 +82,38 @@ func (c *client) listOnce(ctx context.Context, dir handle) ([]entry, error) {
 		seen[next.cookie] = true
 		p = next
 	}
+}
+
+// readPage asks for names alone where the server cannot do more. Cookies of the
+// two ways differ on some servers, so a listing goes on as it began: that there is
+// no READDIRPLUS shows at the first page.
+func (c *client) readPage(ctx context.Context, dir handle, cookie uint64, v verifier) (page, error) {
+	if !c.namesOnly.Load() {
+		p, err := c.readDirPlus(ctx, dir, cookie, v)
+		if !isStatus(err, errNotSupp) || cookie != 0 {
+			return p, err
+		}
+		c.namesOnly.Store(true)
+	}
+	return c.readDir(ctx, dir, cookie, v)
+}
+
+func (c *client) readDir(ctx context.Context, dir handle, cookie uint64, v verifier) (page, error) {
+	k := c.call(procReadDir)
+	k.max = listReply + smallReply
+	k.e.opaque(dir.bytes())
+	k.e.uint64(cookie)
+	k.e.fixed(v[:])
+	k.e.uint32(listNames)
+	d, err := c.do(ctx, k)
+	if err != nil {
+		return page{}, err
+	}
+	p, err := decodeReadDir(d, cookie)
+	if err == nil {
+		c.calls.put(k)
+	}
+	return p, err
 }
 
 func (c *client) readDirPlus(ctx context.Context, dir handle, cookie uint64, v verifier) (page, error) {
@@ -99,17 +135,23 @@ func (c *client) readDirPlus(ctx context.Context, dir handle, cookie uint64, v v
 	return p, err
 }
 
-func decodeReadDirPlus(d *decoder, cookie uint64) (p page, err error) {
+func decodeReadDirPlus(d *decoder, cookie uint64) (page, error) { return decodePage(d, cookie, true) }
+
+func decodeReadDir(d *decoder, cookie uint64) (page, error) { return decodePage(d, cookie, false) }
+
+func decodePage(d *decoder, cookie uint64, described bool) (p page, err error) {
 	d.postOp()
 	p.verifier, p.cookie = d.verifier(), cookie
 	for d.bool() {
 		d.uint64() // the number is in the attributes
 		e := entry{name: string(d.opaque(maxName))}
 		p.cookie = d.uint64()
-		var described, named bool
-		e.a, described = d.postOp()
-		e.h, named = d.postOpHandle()
-		e.known = described && named
+		if described {
+			var hasAttr, hasHandle bool
+			e.a, hasAttr = d.postOp()
+			e.h, hasHandle = d.postOpHandle()
+			e.known = hasAttr && hasHandle
+		}
 		if d.bad {
 			return page{}, errMalformed
 		}
@@ -128,21 +170,26 @@ func decodeReadDirPlus(d *decoder, cookie uint64) (p page, err error) {
 // complete looks up what the server has not described, as mount points of its
 // own. What is gone by now is left out.
 func (c *client) complete(ctx context.Context, dir handle, entries []entry) ([]entry, error) {
-	whole := entries[:0]
-	for _, e := range entries {
-		if !e.known {
-			o, err := c.lookup(ctx, dir, e.name)
-			if isStatus(err, errNoEnt) {
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-			e.h, e.a = o.h, o.a
+	lookups, bounded := errgroup.WithContext(ctx)
+	lookups.SetLimit(lookupDepth)
+	for i := range entries {
+		e := &entries[i]
+		if e.known || bounded.Err() != nil {
+			continue
 		}
-		whole = append(whole, e)
+		lookups.Go(func() error {
+			o, err := c.lookup(bounded, dir, e.name)
+			if isStatus(err, errNoEnt) {
+				return nil
+			}
+			e.h, e.a, e.known = o.h, o.a, err == nil
+			return err
+		})
 	}
-	return whole, nil
+	if err := lookups.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(entries, func(e entry) bool { return !e.known }), context.Cause(ctx)
 }
 
 // dirEntry is an entry as package fs has it. Its Info is that of the listing.

@@ -24,6 +24,7 @@ type mounter struct {
 	calls      *callPool
 	credential []byte
 	weak       bool // some connection came from an ordinary port
+	mapped     bool // the NFS port is what the portmapper said
 }
 
 // with opens a connection for a few calls.
@@ -75,8 +76,10 @@ func (m *mounter) ports(ctx context.Context, nfsPort, mountPort int) (int, int, 
 			return 0, 0, context.Cause(ctx)
 		}
 		if err != nil || nfsPort == 0 {
-			nfsPort = portNFS // behind a firewall that lets only this through, and where the mountport was given
+			// A firewall may let only this through, where the mountport was given.
+			return portNFS, mountPort, nil
 		}
+		m.mapped = true
 	}
 	return nfsPort, mountPort, nil
 }

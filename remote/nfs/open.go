@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"path"
 
 	"github.com/xenbackup/xenbackup/remote"
@@ -54,13 +55,28 @@ func newClient(m *mounter, port int, opts *Options) *client {
 	peer := m.dialer.address(port)
 	probe := func() *call { return m.calls.get(nil, programNFS, versionNFS, procNull) }
 	c.session = newSession(peer, opts.SilenceLimit(), opts.Log(), func(ctx context.Context) (*conn, error) {
-		nc, err := m.dialer.dial(ctx, port)
+		nc, err := m.dialNFS(ctx, &port) // one attempt at a time
 		if err != nil {
 			return nil, err
 		}
 		return newConn(nc, peer, opts.SilenceLimit(), probe), nil
 	})
 	return c
+}
+
+// dialNFS connects to the NFS service, and asks the portmapper that named the port
+// again when it is not there any more: a server that restarts may take another.
+func (m *mounter) dialNFS(ctx context.Context, port *int) (net.Conn, error) {
+	nc, err := m.dialer.dial(ctx, *port)
+	if err == nil || !m.mapped {
+		return nc, err
+	}
+	now, mapErr := m.lookUpPort(ctx, programNFS, versionNFS)
+	if mapErr != nil || now == 0 || now == *port {
+		return nil, err
+	}
+	*port = now
+	return m.dialer.dial(ctx, now)
 }
 
 // refused names the part that the MOUNT service would not give.
