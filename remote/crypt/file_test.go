@@ -292,6 +292,28 @@ func TestReadErrorsAreNotTampering(t *testing.T) {
 	require.NoError(t, file.Close())
 }
 
+func TestAFileEndsWithItsContextThoughItIsInMemory(t *testing.T) {
+	f := newRepository(t, ChaCha20Poly1305)
+	require.NoError(t, remote.WriteFile(t.Context(), f, "short", []byte("content")))
+	cause := errors.New("the caller went away")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	w, err := f.OpenFile(ctx, "new", os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	require.NoError(t, err)
+	r, err := f.OpenFile(ctx, "short", os.O_RDONLY)
+	require.NoError(t, err)
+	_, err = r.ReadAt(make([]byte, 7), 0)
+	require.NoError(t, err)
+	cancel(cause)
+	_, err = r.ReadAt(make([]byte, 7), 0)
+	require.ErrorIs(t, err, cause)
+	require.NoError(t, r.Close())
+	_, err = w.WriteAt([]byte("x"), 0)
+	require.ErrorIs(t, err, cause)
+	require.ErrorIs(t, w.Truncate(0), cause)
+	require.ErrorIs(t, w.Sync(), cause)
+	require.NoError(t, w.Close())
+}
+
 func TestCancelStopsWriting(t *testing.T) {
 	f := newRepository(t, ChaCha20Poly1305)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -42,6 +42,12 @@ func newFS(below remote.Filesystem, s *scheme) *FS {
 // Algorithm is what the repository is encrypted with.
 func (f *FS) Algorithm() Algorithm { return f.scheme.algorithm }
 
+// alive tells that the context which a file was opened with has ended: what is in
+// memory is then as much out of reach as what is stored.
+func alive(ctx context.Context, op, name string) error {
+	return remote.PathError(op, name, context.Cause(ctx))
+}
+
 // isClear reports whether a file is stored as it is. A temporary file is stored as
 // the file that it will be.
 func isClear(name string) bool {
@@ -112,9 +118,9 @@ func (f *FS) OpenFile(ctx context.Context, name string, flag int) (remote.File, 
 		return nil, err
 	}
 	if flag&os.O_RDWR != 0 {
-		return newWriter(f, file, name), nil
+		return newWriter(ctx, f, file, name), nil
 	}
-	r, err := newReader(f, file, name)
+	r, err := newReader(ctx, f, file, name)
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}

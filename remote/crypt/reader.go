@@ -1,6 +1,7 @@
 package crypt
 
 import (
+	"context"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ const heldBack = 1 << 20
 
 // reader is a file being read.
 type reader struct {
+	ctx   context.Context //nolint:containedctx // bound at OpenFile, as the interface says
 	fsys  *FS
 	file  remote.File
 	name  string
@@ -34,7 +36,7 @@ type reader struct {
 	pos     int64   // up to which message has come
 }
 
-func newReader(f *FS, file remote.File, name string) (*reader, error) {
+func newReader(ctx context.Context, f *FS, file remote.File, name string) (*reader, error) {
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err
@@ -43,7 +45,7 @@ func newReader(f *FS, file remote.File, name string) (*reader, error) {
 	if size > f.scheme.maxSize {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: ErrTooLong}
 	}
-	r := &reader{fsys: f, file: file, name: name, size: max(0, size), torn: size < 0}
+	r := &reader{ctx: ctx, fsys: f, file: file, name: name, size: max(0, size), torn: size < 0}
 	if r.size == 0 { // who sees that there is nothing to read will read nothing
 		_, err = r.advance(nil, 0)
 	}
@@ -54,6 +56,9 @@ func newReader(f *FS, file remote.File, name string) (*reader, error) {
 func (r *reader) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, &fs.PathError{Op: "read", Path: r.name, Err: fs.ErrInvalid}
+	}
+	if err := alive(r.ctx, "read", r.name); err != nil {
+		return 0, err
 	}
 	if n, done, err := r.readProven(p, off); done {
 		return n, err

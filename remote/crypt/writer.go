@@ -1,6 +1,7 @@
 package crypt
 
 import (
+	"context"
 	"crypto/rand"
 	"io/fs"
 	"sync"
@@ -17,6 +18,7 @@ const (
 
 // writer is a file being written, from its beginning to its end.
 type writer struct {
+	ctx  context.Context //nolint:containedctx // bound at OpenFile, as the interface says
 	fsys *FS
 	file remote.File
 	name string
@@ -32,9 +34,9 @@ type writer struct {
 	closed   bool
 }
 
-func newWriter(f *FS, file remote.File, name string) *writer {
+func newWriter(ctx context.Context, f *FS, file remote.File, name string) *writer {
 	buf, _ := f.buffers.Get().(*[]byte)
-	w := &writer{fsys: f, file: file, name: name, buf: buf}
+	w := &writer{ctx: ctx, fsys: f, file: file, name: name, buf: buf}
 	_, _ = rand.Read(w.nonce[:]) // never fails
 	copy(*buf, w.nonce[:])
 	return w
@@ -42,11 +44,17 @@ func newWriter(f *FS, file remote.File, name string) *writer {
 
 // ReadAt fails: the content can be read when it is complete.
 func (w *writer) ReadAt([]byte, int64) (int, error) {
+	if err := alive(w.ctx, "read", w.name); err != nil {
+		return 0, err
+	}
 	return 0, &fs.PathError{Op: "read", Path: w.name, Err: ErrInPlace}
 }
 
 // WriteAt takes the next bytes, at the offset that the file has reached.
 func (w *writer) WriteAt(p []byte, off int64) (int, error) {
+	if err := alive(w.ctx, "write", w.name); err != nil {
+		return 0, err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -145,6 +153,9 @@ func (w *writer) Sync() error {
 
 // Truncate allows the size that the file has.
 func (w *writer) Truncate(size int64) error {
+	if err := alive(w.ctx, "truncate", w.name); err != nil {
+		return err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if size != w.size {
