@@ -57,7 +57,7 @@ func isClear(name string) bool {
 		base = base[:strings.LastIndexByte(strings.TrimSuffix(base, path.Ext(base)), '.')]
 		name = dir + base
 	}
-	return strings.HasSuffix(name, ".checksum") || name == encryptionFile || name == "immutability.json"
+	return strings.HasSuffix(name, ".checksum") || name == encryptionFile || name == "immutability.json" || name == identityFile
 }
 
 // Stat implements [remote.Filesystem]. The size of a file is that of its content,

@@ -15,6 +15,7 @@ import (
 const (
 	encryptionFile = "encryption.json"
 	probeFile      = "metadata.json"
+	identityFile   = ".xenbackup/id" // of remote.Identify: asked for before there is a key
 	maxSettings    = 1 << 20
 )
 

@@ -71,6 +71,13 @@ func TestInitNeedsAnEmptyRepository(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(dir, encryptionFile))
 }
 
+func TestTheIdentityIsTheSameBelowEncryption(t *testing.T) {
+	f := newRepository(t, ChaCha20Poly1305)
+	id, err := remote.Identify(t.Context(), f)
+	require.NoError(t, err)
+	require.NoError(t, remote.CheckIdentity(t.Context(), f.below, id), "an Opener checks it before anything is decrypted")
+}
+
 func TestSettingsThatAreNotUnderstoodAreRefused(t *testing.T) {
 	for content, want := range map[string]string{
 		`{`:                     "encryption.json",
