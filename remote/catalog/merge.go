@@ -33,6 +33,9 @@ func (m *merger) run(ctx context.Context) error {
 	if err := m.readDirs(ctx); err != nil {
 		return err
 	}
+	if err := m.proveUnused(ctx); err != nil {
+		return err
+	}
 	if m.blocked {
 		return nil
 	}

@@ -52,7 +52,10 @@ func (m *merger) removeData(ctx context.Context, d *vdiDir) error {
 	if len(again.pending) > 0 {
 		return nil // it is the merge's to remove
 	}
-	claimed := map[string]bool{}
+	claimed, here := map[string]bool{}, map[string]bool{}
+	for _, n := range d.disks { // also those whose aliases this listing left out
+		claimed[n.data] = true
+	}
 	for _, name := range again.names {
 		if !isAliasName(name) {
 			continue
@@ -61,7 +64,7 @@ func (m *merger) removeData(ctx context.Context, d *vdiDir) error {
 		if err != nil {
 			return fmt.Errorf("catalog: alias %s: %w", path.Join(d.path, name), err)
 		}
-		claimed[path.Join(d.path, target)] = true
+		claimed[path.Join(d.path, target)], here[path.Join(d.path, target)] = true, true
 	}
 	entries, err := m.s.fsys.ReadDir(ctx, path.Join(d.path, dataDir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -69,6 +72,15 @@ func (m *merger) removeData(ctx context.Context, d *vdiDir) error {
 	}
 	if err != nil {
 		return fmt.Errorf("catalog: list %s: %w", path.Join(d.path, dataDir), err)
+	}
+	for _, e := range entries {
+		if e.IsDir() || e.Type().IsRegular() {
+			delete(here, path.Join(d.path, dataDir, e.Name()))
+		}
+	}
+	for name := range here { // by another name, or through a link to another entry
+		m.left(name, errElsewhere)
+		return nil
 	}
 	for _, e := range entries {
 		full := path.Join(d.path, dataDir, e.Name())

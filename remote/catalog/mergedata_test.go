@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -298,6 +300,25 @@ func TestDataThatIsNotProvenToBeGarbageStays(t *testing.T) {
 			require.NotEmpty(t, slices.Concat(report.Unknown, report.Left))
 		})
 	}
+}
+
+// What an alias stands for may be a link to what no alias stands for.
+func TestDataBehindALinkStays(t *testing.T) {
+	_, mem := newDirectories(t, 2)
+	dir := t.TempDir()
+	fsys := localFS(t, dir)
+	for _, name := range listFiles(t, mem, testVMDir) {
+		data, err := remote.ReadFile(t.Context(), mem, name, 64<<20)
+		require.NoError(t, err)
+		require.NoError(t, remote.MkdirAll(t.Context(), fsys, path.Dir(name)))
+		require.NoError(t, remote.WriteFile(t.Context(), fsys, name, data))
+	}
+	data := filepath.Join(dir, dataOf(diskName(0, 2)))
+	require.NoError(t, os.Rename(data, filepath.Join(filepath.Dir(data), "moved.vhd")))
+	require.NoError(t, os.Symlink("moved.vhd", data))
+	report := mergeAll(t, openCatalog(t, fsys), testVM)
+	require.Empty(t, report.Removed)
+	require.DirExists(t, filepath.Join(filepath.Dir(data), "moved.vhd"))
 }
 
 func TestRowOfFilesAndDirectoriesIsLeftAsItIs(t *testing.T) {

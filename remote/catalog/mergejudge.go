@@ -1,15 +1,52 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/xenbackup/xenbackup/vhd"
 )
+
+// proveUnused makes sure that what no point refers to has none that the listing
+// left out: disks and archives have the date of their point in their names.
+func (m *merger) proveUnused(ctx context.Context) error {
+	var unused []string
+	for _, name := range m.files {
+		if strings.HasSuffix(name, ".xva") {
+			unused = append(unused, name)
+		}
+	}
+	for _, d := range m.dirs {
+		for _, name := range d.names {
+			if !d.leave && !m.refs[path.Join(d.path, name)] {
+				unused = append(unused, name)
+			}
+		}
+	}
+	for _, name := range unused {
+		date, ok := leadingDate(name)
+		point := FormatDate(date) + ".json"
+		if !ok || slices.Contains(m.files, point) {
+			continue
+		}
+		_, err := m.s.fsys.Stat(ctx, path.Join(m.s.dir, point))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		m.unknown(path.Join(m.s.dir, point), cmp.Or(err, errUnlisted))
+		m.blocked = true
+	}
+	return nil
+}
 
 // judge refuses a state that would take away what a point refers to.
 func (m *merger) judge(ctx context.Context, d *vdiDir, oldest string, p *pendingMerge) error {

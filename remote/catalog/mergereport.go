@@ -51,6 +51,7 @@ type Finding struct {
 // Unknown is not garbage. As long as one JSON of the VM, or one directory or
 // disk, cannot be read, nothing but temporary files is touched; a damaged disk, or
 // an alias that cannot be followed, stops changes in its own directory.
+// So it is when a listing proves to lack a point whose disk or archive is there.
 // Directories that no point refers to are left alone, and disks whose parent is
 // missing: they are reported.
 //

@@ -46,7 +46,9 @@ var (
 	errMissing       = errors.New("a point refers to it, but it is not there")
 	errFlavours      = errors.New("the disks before it are kept in another way")
 	errAlias         = errors.New("an alias stands for something that is not its own")
+	errElsewhere     = errors.New("an alias stands for it, and it is not listed as a directory or file")
 	errData          = errors.New("no alias stands for it, and it is no disk")
+	errUnlisted      = errors.New("it is there, and the listing of its directory left it out")
 	errNotPlain      = errors.New("not a plain file or directory where a disk should be")
 )
 

@@ -65,6 +65,22 @@ func TestDiskThatAListingLacksKeepsItsParents(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// A point that a listing lacks is proven to be there by the date of what it needs.
+func TestPointThatAListingLacksKeepsItsDisksAndArchive(t *testing.T) {
+	m, below, dir := backups(t, 2)
+	archive := strings.Replace(pointName(2), ".json", ".xva", 1)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, archive), []byte("archive"), 0o600))
+	for n := 1; n <= 2; n++ {
+		report := mergeAll(t, openCatalog(t, &staleFS{FS: below, hide: pointName(n)}), testVM)
+		require.Contains(t, findings(report.Unknown), path.Base(pointName(n)))
+		require.Empty(t, report.Removed)
+		require.Empty(t, report.Merged)
+	}
+	require.FileExists(t, filepath.Join(dir, archive))
+	_, err := m.check(t.Context(), below)
+	require.NoError(t, err)
+}
+
 func lockAndDelete(t *testing.T, c *catalog.Catalog, id string) error {
 	t.Helper()
 	s, err := c.LockVM(t.Context(), testVM)
