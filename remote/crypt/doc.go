@@ -13,9 +13,9 @@
 // new repositories get, or aes-256-gcm, which old ones have. The key is 32 bytes,
 // used as they are. /metadata.json is an encrypted file with known content: that it
 // can be decrypted proves the key, and [Open] accepts no other, so that no file is
-// ever written with a key that does not read the rest. Three kinds of files are
-// stored in clear: /encryption.json, /immutability.json, and all that end in
-// ".checksum".
+// ever written with a key that does not read the rest. Stored in clear are
+// /encryption.json, /immutability.json, all that end in ".checksum", and the word of
+// [remote.Identify].
 //
 // One message per file means that a file cannot be changed in place, and that it
 // is written from its first byte to its last:
