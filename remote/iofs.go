@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -62,9 +63,17 @@ func (f *ioFS) Stat(name string) (fs.FileInfo, error) {
 // ReadDir implements fs.ReadDirFS.
 func (f *ioFS) ReadDir(name string) ([]fs.DirEntry, error) { return f.fsys.ReadDir(f.ctx, name) }
 
-// ReadFile implements fs.ReadFileFS, without a limit other than memory.
+// ReadFile implements fs.ReadFileFS, without a limit other than memory. It takes
+// memory for what comes, not for what a server says will come.
 func (f *ioFS) ReadFile(name string) ([]byte, error) {
-	return ReadFile(f.ctx, f.fsys, name, 1<<62)
+	r, err := OpenReader(f.ctx, f.fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	var content bytes.Buffer
+	content.Grow(int(min(r.Remaining(), defaultIOSize)) + bytes.MinRead)
+	_, err = content.ReadFrom(r)
+	return content.Bytes(), errors.Join(err, r.Close())
 }
 
 type rootInfo struct{ fs.FileInfo }

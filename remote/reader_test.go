@@ -146,3 +146,32 @@ func TestWalkVisitsInOrderAndSkips(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{".", "a", "b", "c"}, got)
 }
+
+// boasting is a server that tells any length.
+type boasting struct{ remote.Filesystem }
+
+func (b boasting) OpenFile(ctx context.Context, name string, flag int) (remote.File, error) {
+	f, err := b.Filesystem.OpenFile(ctx, name, flag)
+	return boastingFile{f}, err
+}
+
+type boastingFile struct{ remote.File }
+
+func (b boastingFile) Stat() (fs.FileInfo, error) {
+	info, err := b.File.Stat()
+	return boastingInfo{info}, err
+}
+
+type boastingInfo struct{ fs.FileInfo }
+
+func (boastingInfo) Size() int64 { return 1 << 61 }
+
+func TestALengthThatAServerClaimsCostsNoMemory(t *testing.T) {
+	crash := remotetest.NewCrash()
+	require.NoError(t, remote.WriteFile(t.Context(), crash, "f", []byte("x")))
+	fsys := boasting{crash}
+	_, err := fs.ReadFile(remote.FS(t.Context(), fsys), "f")
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	_, err = remote.ReadFile(t.Context(), fsys, "f", 1<<20)
+	require.ErrorIs(t, err, remote.ErrTooLarge)
+}
