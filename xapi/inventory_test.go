@@ -121,7 +121,7 @@ func TestInventoryStaysTrueThroughTrouble(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	web := xapi.Ref[xapi.VM](p.VM("web").Ref)
 	var made []xapi.Ref[xapi.VM]
-	for round := range 40 {
+	for round := range thinned(40) {
 		switch round % 8 {
 		case 1:
 			p.Fail("event.from", xapitest.OnCall(1), xapi.ErrEventsLost)
@@ -162,7 +162,7 @@ func TestInventorySnapshotsAreConsistentInAFlood(t *testing.T) {
 	defer flood.Wait()
 	flood.Go(func() {
 		err := func() error {
-			for i := range 60 {
+			for i := range thinned(60) {
 				var vm xapi.Ref[xapi.VM]
 				if err := c.Call(t.Context(), "VM.clone", &vm, web, "s"); err != nil {
 					return err

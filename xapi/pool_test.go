@@ -18,6 +18,12 @@ import (
 // newPool is a simulated pool with one VM, web, whose one disk holds content.
 func newPool(t *testing.T, content []byte) (*xapitest.Pool, *xapi.Client) {
 	t.Helper()
+	return newStallingPool(t, content, time.Minute)
+}
+
+// newStallingPool is for faults after which nothing moves.
+func newStallingPool(t *testing.T, content []byte, stall time.Duration) (*xapitest.Pool, *xapi.Client) {
+	t.Helper()
 	image := filepath.Join(t.TempDir(), "disk.raw")
 	require.NoError(t, os.WriteFile(image, content, 0o600))
 	p := xapitest.NewPool(t, xapitest.Inventory{
@@ -25,12 +31,20 @@ func newPool(t *testing.T, content []byte) (*xapitest.Pool, *xapi.Client) {
 		VMs: []xapitest.VM{{Name: "web", Disks: []xapitest.Disk{{Name: "root", Content: image}}}},
 	})
 	c, err := xapi.Dial(t.Context(), p.URL(), &xapi.Options{
-		Password: xapi.Secret(p.Password()), StallTimeout: 300 * time.Millisecond, CancelTimeout: 2 * time.Second,
+		Password: xapi.Secret(p.Password()), StallTimeout: stall, CancelTimeout: 2 * time.Second,
 		PollInterval: 20 * time.Millisecond,
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	return p, c
+}
+
+// patienceFor is short where it will be needed.
+func patienceFor(fault xapitest.Ending) time.Duration {
+	if fault == xapitest.Stall {
+		return time.Second
+	}
+	return time.Minute
 }
 
 func vdiOf(p *xapitest.Pool) xapi.Ref[xapi.VDI] { return xapi.Ref[xapi.VDI](p.VM("web").Disks[0].Ref) }
@@ -74,7 +88,7 @@ func TestPoolExportFaultsAreTyped(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p, c := newPool(t, pattern(8<<20))
+			p, c := newStallingPool(t, pattern(8<<20), patienceFor(fault.how))
 			p.Break("GET /export_raw_vdi", xapitest.OnCall(1), 3<<20, fault.how)
 			d, err := c.ExportVDI(t.Context(), vdiOf(p), nil)
 			require.NoError(t, err)
@@ -92,7 +106,7 @@ func TestPoolImportFaultsAreTyped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			data := pattern(32 << 20) // more than the kernel buffers on the way
-			p, c := newPool(t, make([]byte, len(data)))
+			p, c := newStallingPool(t, make([]byte, len(data)), patienceFor(how))
 			p.Break("PUT /import_raw_vdi", xapitest.OnCall(1), 1<<20, how)
 			err := c.ImportVDI(t.Context(), vdiOf(p), int64(len(data)), bytes.NewReader(data), &xapi.ImportVDIOptions{Format: "raw"})
 			require.Error(t, err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -102,7 +103,7 @@ func TestPoolVMExportFaultsAreTyped(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p, c := newPool(t, pattern(4<<20))
+			p, c := newStallingPool(t, pattern(4<<20), patienceFor(fault.how))
 			p.Break("GET /export", xapitest.OnCall(1), 3<<20, fault.how)
 			_, err := exported(t, c, vmOf(p), xapi.CompressNone)
 			require.Error(t, err)
@@ -125,7 +126,7 @@ func TestPoolVMExportOfARunningVMIsRefused(t *testing.T) {
 
 func TestPoolKeepsNothingOfABrokenImport(t *testing.T) {
 	t.Parallel()
-	p, c := newPool(t, pattern(24<<20))
+	p, c := newStallingPool(t, pattern(16<<20), 2*time.Second) // more than the kernel buffers on the way
 	raw, err := exported(t, c, vmOf(p), xapi.CompressNone)
 	require.NoError(t, err)
 	damaged := bytes.Clone(raw)
