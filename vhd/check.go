@@ -81,6 +81,16 @@ func (m *checkedMerge) involves(base string, uuid UUID) bool {
 	return m.oldest == base || slices.Contains(m.state.Chain, base) || (len(m.state.Chain) == 0 && m.state.Child == uuid && !uuid.IsZero())
 }
 
+// mayHaveTaken tells whether blocks of the image may have been moved by the merge.
+func (m *checkedMerge) mayHaveTaken(base string) bool {
+	return m.oldest != base && (len(m.state.Chain) == 0 || slices.Contains(m.state.Chain, base))
+}
+
+func interrupted(name string) Finding {
+	const text = "a merge that it takes part in was interrupted, and is to be finished by Merge"
+	return Finding{Kind: FindMerge, Severity: Warning, Image: name, Offset: -1, Block: -1, Text: text, Err: ErrMergeState}
+}
+
 func (c *checker) run(ctx context.Context, name string) error {
 	link, err := c.checkImage(ctx, name)
 	if err != nil || link == nil {
@@ -118,6 +128,9 @@ func (c *checker) checkImage(ctx context.Context, name string) (*Image, error) {
 	image, err := openAny(ctx, c.dir, name)
 	if err != nil {
 		if isProof(err) {
+			if slices.ContainsFunc(merges, func(m *checkedMerge) bool { return m.mayHaveTaken(path.Base(name)) }) {
+				c.report.add(c.most, interrupted(name))
+			}
 			c.unreadable(name, err)
 			err = nil
 		}
@@ -125,7 +138,7 @@ func (c *checker) checkImage(ctx context.Context, name string) (*Image, error) {
 	}
 	pending := slices.ContainsFunc(merges, func(m *checkedMerge) bool { return m.involves(path.Base(name), image.UUID()) })
 	if pending {
-		c.add(image, Finding{Kind: FindMerge, Severity: Warning, Text: "a merge that it takes part in was interrupted, and is to be finished by Merge", Err: ErrMergeState})
+		c.report.add(c.most, interrupted(name))
 	}
 	err = c.checkStructure(ctx, image, pending)
 	if err == nil && c.level >= CheckBitmaps {

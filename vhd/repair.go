@@ -46,6 +46,8 @@ type RepairStep struct {
 // [RepairPlan].Left.
 //
 // An image that an interrupted merge works on is [ErrMergeState]: [Merge] mends it.
+// What Merge itself needs is mended nevertheless: the table of the oldest image,
+// which XO does not replace atomically.
 // Errors are those of [Check].
 func PlanRepair(ctx context.Context, dir Dir, name string, opts *RepairOptions) (*RepairPlan, error) {
 	if opts == nil {

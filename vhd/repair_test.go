@@ -105,6 +105,28 @@ func TestRepairLeavesToMergeWhatAMergeLeft(t *testing.T) {
 	}
 }
 
+// Blocks that a merge has moved away are not lost, though the table that listed them is.
+func TestRepairMakesNoTableAnewWhoseBlocksAMergeHasMoved(t *testing.T) {
+	g := dirMergings["same size"]
+	for _, state := range [][]byte{g.xoState("mergeBlocks", "0"), []byte("{")} {
+		files := g.merged(t)
+		files[vhd.MergeStateName(aliasName(0))] = state
+		files[dataName(0)+"/footer"] = g.files()[dataName(0)+"/footer"]
+		table := files[dataName(g.keep)+"/bat"]
+		files[dataName(g.keep)+"/bat"] = nil
+		_, err := vhd.PlanRepair(t.Context(), newCrashDir(files), aliasName(g.keep), nil)
+		require.ErrorIs(t, err, vhd.ErrMergeState)
+
+		files[dataName(g.keep)+"/bat"], files[dataName(0)+"/bat"] = table, nil
+		d := newCrashDir(files)
+		plan, err := vhd.PlanRepair(t.Context(), d, aliasName(0), nil)
+		require.NoError(t, err)
+		require.NoError(t, plan.Apply(t.Context()))
+		g.again(t, d)
+		g.checkDone(t, d)
+	}
+}
+
 func TestRepairRefusesWhenTheImageHasChanged(t *testing.T) {
 	c := damages()["the footer cut off"]
 	d := newCrashDir(c.files())
