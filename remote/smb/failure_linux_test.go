@@ -278,6 +278,42 @@ func TestUnsyncedWritesAreLostWithTheConnectionAndSyncedOnesAreNot(t *testing.T)
 	require.NoError(t, remote.WriteFile(t.Context(), fsys, "dirty", []byte("anew")))
 }
 
+func TestASyncDoesNotCountAWriteThatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	s := testenv.StartSamba(t)
+	fsys := mount(t, s, "enc", patience)
+	opened, err := fsys.OpenFile(t.Context(), "f", createNew)
+	require.NoError(t, err)
+	file := opened.(*File) //nolint:forcetypeassert // as OpenFile makes it
+	s.Freeze()
+	done := make(chan error)
+	go func() { _, err := file.WriteAt([]byte("one"), 0); done <- err }()
+	waitOwed(t, fsys)
+	synced := make(chan error)
+	go func() { synced <- file.Sync() }()
+	require.Eventually(t, func() bool { return owed(t, fsys) == 2 }, patience, time.Millisecond)
+	s.Resume()
+	require.NoError(t, errors.Join(<-done, <-synced))
+
+	sess, err := fsys.link.get(t.Context())
+	require.NoError(t, err)
+	s.Kill()
+	<-sess.life.Done()
+	s.Start()
+	require.ErrorIs(t, file.Sync(), remote.ErrLost, "the sync may have been the first")
+	require.NoError(t, file.Close())
+}
+
+// owed is how many answers the server owes.
+func owed(t *testing.T, fsys *FS) int {
+	t.Helper()
+	sess, err := fsys.link.get(t.Context())
+	require.NoError(t, err)
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	return sess.owed
+}
+
 func TestAServerThatStaysAwayFailsEveryCall(t *testing.T) {
 	t.Parallel()
 	s := testenv.StartSamba(t)

@@ -29,6 +29,7 @@ type File struct {
 	handle *handle
 	id     info // as it was opened; zero for a new file
 	writes int  // begun
+	flying int  // of them, or about to begin: not answered
 	synced int  // of them
 	lost   error
 	closed bool
@@ -287,6 +288,18 @@ func perform[T any](f *File, ask func(context.Context, *session, request[T]) (T,
 	}
 }
 
+// flies notes that a write may be under way, until landed.
+func (f *File) flies() (landed func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.flying++
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.flying--
+	}
+}
+
 // begins notes a write that is about to be sent.
 func (f *File) begins() {
 	f.mu.Lock()
@@ -313,6 +326,7 @@ func (f *File) Truncate(size int64) error {
 	if err := f.writable("truncate"); err != nil {
 		return err
 	}
+	defer f.flies()()
 	_, err := perform(f, call[struct{}], func(lib *libFile) request[struct{}] {
 		f.begins()
 		return request[struct{}]{cost: 1, run: func() (struct{}, error) { return struct{}{}, lib.Truncate(size) }}
@@ -328,10 +342,14 @@ func (f *File) writable(op string) error {
 }
 
 // Sync asks the server to flush the file (SMB2 FLUSH), which Samba and Windows do
-// to the disk.
+// to the disk. Writes that are under way meanwhile may or may not be in it: they
+// count as not synced.
 func (f *File) Sync() error {
 	f.mu.Lock()
 	writes := f.writes
+	if f.flying > 0 {
+		writes = 0
+	}
 	f.mu.Unlock()
 	_, err := perform(f, call[struct{}], func(lib *libFile) request[struct{}] {
 		return request[struct{}]{cost: 1, run: func() (struct{}, error) { return struct{}{}, lib.Sync() }}

@@ -131,6 +131,7 @@ func (f *File) read(p []byte, off int64) (int, error) {
 }
 
 func (f *File) write(p []byte, off int64) (int, error) {
+	defer f.flies()()
 	return perform(f, call[int], func(lib *libFile) request[int] {
 		f.begins()
 		b := newBuffer(len(p))
