@@ -92,6 +92,20 @@ var (
 	errOnBlock    = fmt.Errorf("a block overlaps another: %w", ErrBAT)
 )
 
+// misplaced returns what is wrong with a block of n bytes from an offset, other
+// blocks aside.
+func misplaced(from, n, end int64, reserved []region) error {
+	if from+n > end {
+		return errBeyondEnd
+	}
+	for _, r := range reserved {
+		if from < r.to && r.from < from+n {
+			return errOnMetadata
+		}
+	}
+	return nil
+}
+
 // faults yields those of the blocks that reach outside [0, end), into a reserved
 // region or into another block; of two that overlap both, since nothing says which
 // is right, and a block maybe more than once. whole is the bytes of a block with
@@ -103,13 +117,8 @@ func faults(blocks iter.Seq[placed], whole, end int64, reserved []region) iter.S
 		for b := range physical(blocks) {
 			from := int64(b.sector) * sectorSize
 			to := from + whole
-			var err error
-			switch {
-			case to > end:
-				err = errBeyondEnd
-			case slices.ContainsFunc(reserved, func(r region) bool { return from < r.to && r.from < to }):
-				err = errOnMetadata
-			case from < reached:
+			err := misplaced(from, whole, end, reserved)
+			if err == nil && from < reached {
 				err = errOnBlock
 			}
 			if err != nil && !yield(batFault{b.index, err}) {

@@ -179,7 +179,11 @@ func (m *Image) readTable(mode Mode) error {
 	if from := int64(h.TableOffset); headerOff < from+4*needed && from < headerOff+headerSize {
 		return m.errAt("header", "table offset", headerOff, fmt.Errorf("the table overlaps the header: %w", ErrBAT))
 	}
-	if err := m.readEntries(int64(h.TableOffset), int(needed)); err != nil {
+	mayBeWrong := 0
+	if mode == Recover {
+		mayBeWrong = maxBadEntries
+	}
+	if err := m.readEntries(int64(h.TableOffset), int(needed), mayBeWrong); err != nil {
 		return err
 	}
 	for fault := range faults(m.entries(), m.bitmapLen+m.blockSize, m.dataEnd, m.structures()) {

@@ -13,8 +13,16 @@ const sparseShare = 4
 
 const tableBuffer = 64 << 10
 
-// readEntries reads the entries of n blocks, as a list while they are few.
-func (m *Image) readEntries(off int64, n int) error {
+// maxBadEntries bounds the blocks that cannot be where the table says with which
+// Recover still opens an image: as many as 4 TiB in blocks of 2 MiB.
+const maxBadEntries = 1 << 21
+
+// readEntries reads the entries of n blocks, as a list while they are few. It
+// ends early where more of them are wrong than may be.
+func (m *Image) readEntries(off int64, n, mayBeWrong int) error {
+	whole, reserved := m.bitmapLen+m.blockSize, m.structures()
+	most := m.dataEnd/whole + int64(mayBeWrong) // more overlap
+	wrong := 0
 	buf := make([]byte, min(tableBuffer, 4*n))
 	for first := 0; first < n; first += len(buf) / 4 {
 		chunk := buf[:min(len(buf), 4*(n-first))]
@@ -27,6 +35,16 @@ func (m *Image) readEntries(off int64, n int) error {
 		for i := range len(chunk) / 4 {
 			if sector := binary.BigEndian.Uint32(chunk[4*i:]); sector != unallocated {
 				m.addEntry(uint32(first+i), sector, n)
+				fault := misplaced(int64(sector)*sectorSize, whole, m.dataEnd, reserved)
+				if fault == nil && int64(m.allocated) > most {
+					fault, wrong = errOnBlock, mayBeWrong
+				}
+				if fault == nil {
+					continue
+				}
+				if wrong++; wrong > mayBeWrong {
+					return m.badEntry(uint32(first+i), fault)
+				}
 			}
 		}
 	}
