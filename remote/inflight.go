@@ -1,6 +1,9 @@
 package remote
 
-import "sync"
+import (
+	"io"
+	"sync"
+)
 
 // inflight writes pieces of one file, several at once. One goroutine uses it.
 type inflight struct {
@@ -49,8 +52,7 @@ func (f *inflight) putBack(buf []byte) { f.slots <- buf }
 func (f *inflight) write(p []byte, off int64, buf []byte) error {
 	f.group.Go(func() {
 		if f.failed() == nil {
-			_, err := f.file.WriteAt(p, off)
-			f.fail(err)
+			f.writeAt(p, off)
 		}
 		f.slots <- buf
 	})
@@ -60,9 +62,17 @@ func (f *inflight) write(p []byte, off int64, buf []byte) error {
 // direct writes p at off, and returns when it is written, or with what failed
 // before.
 func (f *inflight) direct(p []byte, off int64) error {
-	_, err := f.file.WriteAt(p, off)
-	f.fail(err)
+	f.writeAt(p, off)
 	return f.wrote(len(p))
+}
+
+// writeAt fails for a write that is short, also when that comes without an error.
+func (f *inflight) writeAt(p []byte, off int64) {
+	n, err := f.file.WriteAt(p, off)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	f.fail(err)
 }
 
 // wrote counts, and syncs when it is time.

@@ -182,3 +182,29 @@ func TestReadFromReturnsTheErrorOfItsReader(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 4, n)
 }
+
+// sloppy writes less than it was asked to, and says so without an error.
+type sloppy struct{ remote.Filesystem }
+
+func (s sloppy) OpenFile(ctx context.Context, name string, flag int) (remote.File, error) {
+	f, err := s.Filesystem.OpenFile(ctx, name, flag)
+	return sloppyFile{f}, err
+}
+
+type sloppyFile struct{ remote.File }
+
+func (s sloppyFile) WriteAt(p []byte, off int64) (int, error) {
+	return s.File.WriteAt(p[:len(p)/2], off)
+}
+
+func TestAWriteThatIsShortIsNoSuccessWhateverItSays(t *testing.T) {
+	for _, depth := range []int{1, 4} {
+		crash := remotetest.NewCrash()
+		fsys := deep{Filesystem: sloppy{crash}, depth: depth, size: 10}
+		require.ErrorIs(t, remote.WriteFile(t.Context(), fsys, "f", make([]byte, 100)), io.ErrShortWrite)
+		require.ErrorIs(t, publish(t.Context(), fsys, "f", make([]byte, 100), true), io.ErrShortWrite)
+		_, err := crash.Stat(t.Context(), "f")
+		require.ErrorIs(t, err, os.ErrNotExist)
+		requireNoTemp(t, crash)
+	}
+}

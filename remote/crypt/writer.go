@@ -3,6 +3,7 @@ package crypt
 import (
 	"context"
 	"crypto/rand"
+	"io"
 	"io/fs"
 	"sync"
 
@@ -108,7 +109,11 @@ func (w *writer) stream(p []byte) error {
 
 // put writes below, and syncs now and then where that is asked for.
 func (w *writer) put(p []byte, off int64) error {
-	if _, err := w.file.WriteAt(p, off); err != nil {
+	n, err := w.file.WriteAt(p, off)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
 		return err
 	}
 	w.unsynced += int64(len(p))
