@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -88,13 +89,17 @@ func (p *Pool) startAsync(ctx context.Context, m *method, c *call, args []any, f
 }
 
 // asFailure gives every error the form of the API: what is not a failure
-// already is an INTERNAL_ERROR, a cancelled context TASK_CANCELLED.
+// already is an INTERNAL_ERROR, a cancelled context TASK_CANCELLED, a full disk
+// below the pool a full repository.
 func asFailure(err error) error {
 	if f, ok := errors.AsType[*failure](err); ok {
 		return f
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, errCancelled) {
 		return fail("TASK_CANCELLED", null)
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return fail("SR_BACKEND_FAILURE_44", "", "There is insufficient space", "")
 	}
 	return fail("INTERNAL_ERROR", err.Error())
 }

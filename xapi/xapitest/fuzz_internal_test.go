@@ -56,7 +56,7 @@ func FuzzHeader(f *testing.F) {
 		}
 		x := &exchange{req: req}
 		_, _ = x.length()
-		_ = sessionOf(req)
+		_ = parameter(req, "session_id")
 		_, _, _ = req.BasicAuth()
 	})
 }

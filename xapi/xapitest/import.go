@@ -28,7 +28,7 @@ func (t *transfer) importDisk(ctx context.Context) (string, error) {
 	query := t.x.req.URL.Query()
 	format := strings.ToLower(query.Get("format"))
 	length, ok := t.x.length()
-	if !ok {
+	if len(t.x.req.TransferEncoding) > 0 {
 		return t.refuse(http.StatusNotFound, fail("INTERNAL_ERROR", "Cannot handle encoding"))
 	}
 	if format != "" && format != "raw" && format != "vhd" || query.Has("chunked") && format == "vhd" {
@@ -37,6 +37,9 @@ func (t *transfer) importDisk(ctx context.Context) (string, error) {
 	ref, disk, err := t.importTarget(query.Get("vdi"), query.Get("sr_id")+query.Get("sr_uuid"), format, length)
 	if err != nil {
 		return t.refuse(http.StatusInternalServerError, err)
+	}
+	if !ok { // as much as the disk holds, which is wrong for a VHD
+		length = disk.int("virtual_size")
 	}
 	if err := t.x.begin("task-id: " + t.task); err != nil {
 		return "", fail("VDI_IO_ERROR", "Device I/O errors")

@@ -37,7 +37,7 @@ func (p *Pool) openTransfer(x *exchange, request string) *transfer {
 		}
 	}
 	p.record(request, []any{args})
-	t := &transfer{pool: p, x: x, task: query.Get("task_id")}
+	t := &transfer{pool: p, x: x, task: parameter(x.req, "task_id")}
 	if !p.authorized(x.req) {
 		if t.task != "" {
 			p.completeTask(t.task, "", fail("SESSION_AUTHENTICATION_FAILED"))
@@ -65,7 +65,7 @@ func (p *Pool) openTransfer(x *exchange, request string) *transfer {
 // authorized accepts a session in the query or the only cookie, or a name and
 // password.
 func (p *Pool) authorized(r *http.Request) bool {
-	if session := sessionOf(r); session != "" {
+	if session := parameter(r, "session_id"); session != "" {
 		return p.touchSession(session) == nil
 	}
 	name, password, basic := r.BasicAuth()
@@ -73,29 +73,30 @@ func (p *Pool) authorized(r *http.Request) bool {
 	return basic && known
 }
 
-// sessionOf returns the session in the query or the only cookie, or "".
-func sessionOf(r *http.Request) string {
-	session := r.URL.Query().Get("session_id")
-	if session != "" {
-		return session
+// parameter returns what the query or a cookie says of the session or the task,
+// or "".
+func parameter(r *http.Request, name string) string {
+	value := r.URL.Query().Get(name)
+	if value != "" {
+		return value
 	}
 	cookies, separator := r.Header.Get("Cookie"), "&"
 	if strings.Contains(cookies, ";") {
 		separator = ";" // without trimming the space that browsers put behind it
 	}
 	for part := range strings.SplitSeq(cookies, separator) {
-		if value, found := strings.CutPrefix(part, "session_id="); found {
-			session = value
+		if found, ok := strings.CutPrefix(part, name+"="); ok {
+			value = found
 		}
 	}
-	return session
+	return value
 }
 
 // permitTransfer fails with RBAC_PERMISSION_DENIED for users who may only read:
 // transfers need the role VM Admin, and more.
 func (p *Pool) permitTransfer(r *http.Request, request string) error {
 	_, path, _ := strings.Cut(request, "/")
-	if session := sessionOf(r); session != "" {
+	if session := parameter(r, "session_id"); session != "" {
 		return p.permitChange(session, "http/"+path)
 	}
 	name, password, _ := r.BasicAuth()

@@ -15,6 +15,7 @@ func (p *Pool) vdiMethods() map[string]*method {
 		"VDI.snapshot":      both("vdi:ref driver_params:map?", p.vdiSnapshot),
 		"VDI.clone":         both("vdi:ref driver_params:map?", p.vdiClone),
 		"VDI.resize":        both("vdi:ref size:int", p.vdiResize),
+		"VDI.set_on_boot":   both("self:ref value:string", p.vdiSetOnBoot),
 		"VDI.resize_online": both("vdi:ref size:int", p.vdiResize),
 		"VDI.copy":          both("vdi:ref sr:ref? base_vdi:ref? into_vdi:ref?", p.vdiCopy),
 		"SR.scan": both("sr:ref", func(_ context.Context, c *call) (any, error) {
@@ -207,11 +208,35 @@ func (p *Pool) copyDisk(vdi record, ref, sr string, snapshot bool) (string, erro
 	return made, err
 }
 
-// vdiResize grows a disk; storage drivers cannot shrink one.
+// vdiSetOnBoot says whether a disk forgets at each start what was written to it,
+// which does not go together with tracking changes.
+func (p *Pool) vdiSetOnBoot(_ context.Context, c *call) (any, error) {
+	return nil, p.db.update(func(tx tx) error {
+		if err := tx.hasData(c.str(0)); err != nil {
+			return err
+		}
+		vdi, err := tx.record("VDI", c.str(0))
+		if err != nil {
+			return err
+		}
+		if vdi.bool("cbt_enabled") {
+			return fail("VDI_CBT_ENABLED", c.str(0))
+		}
+		return tx.set("VDI", c.str(0), record{"on_boot": c.str(1)})
+	})
+}
+
+// vdiResize grows a disk; storage drivers cannot shrink one. One that a VM has
+// attached can be grown by VDI.resize_online alone.
 func (p *Pool) vdiResize(ctx context.Context, c *call) (any, error) {
 	ref, size := c.str(0), int64(blockCount(c.int(1)))*blockSize
 	return nil, p.during(ctx, c, "VDI", ref, "resize", func() error {
-		if err := p.db.update(func(tx tx) error { return tx.hasData(ref) }); err != nil {
+		if err := p.db.update(func(tx tx) error {
+			if c.name == "VDI.resize_online" {
+				return tx.hasData(ref)
+			}
+			return errors.Join(tx.hasData(ref), tx.attachable(ref, readWrite, "resize"))
+		}); err != nil {
 			return err
 		}
 		vdi, err := p.db.record("VDI", ref)
