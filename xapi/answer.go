@@ -10,6 +10,9 @@ import (
 // failure is the error member of an answer: the code, then its parameters.
 type failure []string
 
+// maxFailure bounds the text of a failure, whose items take many times its size in memory. Real ones have kilobytes.
+const maxFailure = 1 << 20
+
 var errAnswerTooLarge = errors.New("answer larger than Options.MaxAnswer")
 
 // boundedReader remembers why the stream ended, to tell a broken connection from broken JSON.
@@ -87,6 +90,9 @@ func decodeAnswer(r io.Reader, result any) (failure, error) {
 func decodeFailure(raw json.RawMessage) (failure, error) {
 	if string(raw) == "null" {
 		return nil, nil
+	}
+	if len(raw) > maxFailure {
+		return nil, fmt.Errorf("%d bytes", len(raw))
 	}
 	var list []any
 	if json.Unmarshal(raw, &list) != nil {

@@ -309,3 +309,17 @@ func TestLogsHoldNoSecret(t *testing.T) {
 	require.NotContains(t, log.String(), sessionMark)
 	require.NotContains(t, log.String(), password)
 }
+
+// A failure is kept, item by item, which takes many times the memory of its text.
+func TestAnEndlessFailureIsNotAFailure(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	c := s.dial(t, nil)
+	s.serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":1,"error":["X"`+strings.Repeat(",0", 1<<20)+`]}`)
+	}))
+	err := c.Call(t.Context(), "VM.get_all", nil)
+	require.ErrorIs(t, err, xapi.ErrProtocol)
+	require.Less(t, len(err.Error()), 1000)
+}

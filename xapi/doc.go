@@ -46,7 +46,8 @@
 //
 // What the pool refuses is an [*Error], compared by code: errors.Is(err, xapi.ErrVDIInUse). Trouble on the way is [ErrUnreachable],
 // [ErrConnectionLost], [ErrProtocol], [ErrStalled] or [ErrTruncated], with the host's name. The end of a context is reported by its
-// cause. No error, and nothing that is logged, shows a password, a session or a URL with one.
+// cause. No error, and nothing that is logged, shows a password, a session or a URL with one. Only what a host sends without being asked
+// is out of reach: net/http quotes it to the standard logger of package log, and a hostile host can repeat there what it was told.
 //
 // # Sessions
 //
