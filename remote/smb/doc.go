@@ -18,7 +18,9 @@
 // missing look for its aside and give it its name back (or read the aside itself,
 // where this user may not rename), ReadDir does so for a whole directory, lists no
 // aside, and removes those that have been replaced. So every user of this package
-// finds the old content or the new one, always. Other programs, Xen Orchestra
+// who asks for the name finds the old content or the new one, always; a list that
+// is made meanwhile may leave it out, because servers list files one after the
+// other. Other programs, Xen Orchestra
 // among them, see neither for that moment: keep its clean from running meanwhile.
 // A rename to a name that is not there is atomic, as is Mkdir.
 //

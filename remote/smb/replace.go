@@ -155,10 +155,12 @@ func (f *FS) movedOn(ctx context.Context, s *session, oldname, newname string) (
 // in place, aside removed. A reader that misses the name meanwhile puts the old
 // content back, and then it begins anew.
 func (f *FS) replace(ctx context.Context, oldname, newname string) error {
+	var i info
+	var err error
 	for _, name := range []string{newname, oldname} {
-		i, err := f.stat(ctx, name)
+		i, err = f.stat(ctx, name)
 		if errors.Is(err, fs.ErrNotExist) && name == newname {
-			break // it has gone by now
+			continue // it has gone by now
 		}
 		if err != nil {
 			return err
@@ -169,11 +171,11 @@ func (f *FS) replace(ctx context.Context, oldname, newname string) error {
 	}
 	f.settled.set(path.Dir(newname), false)
 	overtaken := func(err error) bool { return errors.Is(err, fs.ErrExist) }
-	return f.patient(ctx, overtaken, func() error { return f.exchange(ctx, oldname, newname) })
+	return f.patient(ctx, overtaken, func() error { return f.exchange(ctx, oldname, newname, i) })
 }
 
-// exchange is one try at the steps of replace.
-func (f *FS) exchange(ctx context.Context, oldname, newname string) error {
+// exchange is one try at the steps of replace, with the file that moved describes.
+func (f *FS) exchange(ctx context.Context, oldname, newname string, moved info) error {
 	aside := asideName(newname, time.Now())
 	refused := func(err error) bool { return errors.Is(err, fs.ErrPermission) }
 	err := f.patient(ctx, refused, func() error { return f.move(ctx, newname, aside) })
@@ -183,7 +185,7 @@ func (f *FS) exchange(ctx context.Context, oldname, newname string) error {
 	err = f.patient(ctx, isBusy, func() error { return f.move(ctx, oldname, newname) })
 	if err == nil {
 		// Who was removing it under its old name may have removed it under this one.
-		err = f.patient(ctx, isBusy, func() error { _, err := f.stat(ctx, newname); return err })
+		err = f.patient(ctx, isBusy, func() error { return f.landed(ctx, newname, moved) })
 	}
 	if err == nil {
 		if f.remove(ctx, aside) == nil {
@@ -196,6 +198,28 @@ func (f *FS) exchange(ctx context.Context, oldname, newname string) error {
 		backErr = nil // somebody else has put it back
 	}
 	return errors.Join(err, backErr)
+}
+
+// landed is nil when moved got the name, from which somebody else may have put it
+// aside again.
+func (f *FS) landed(ctx context.Context, name string, moved info) error {
+	dir, base := path.Split(name)
+	for range looks {
+		_, err := f.stat(ctx, name)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		infos, err := f.list(ctx, path.Clean(dir))
+		if err != nil {
+			return err
+		}
+		for _, i := range infos {
+			if of, isAside := asideOf(i.name); isAside && of == base && i.sameFile(moved) {
+				return nil
+			}
+		}
+	}
+	return fs.ErrNotExist
 }
 
 // find runs try on name, and while that is fs.ErrNotExist, on what is there in its

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -145,6 +146,36 @@ func TestReadersNeverMissANameThatIsReplacedOverAndOver(t *testing.T) {
 		require.GreaterOrEqual(t, got[0], last)
 		last = got[0]
 	}
+}
+
+func TestAllWhoReplaceTheSameNameAtOnceSucceed(t *testing.T) {
+	t.Parallel()
+	s := testenv.StartSamba(t)
+	var writers sync.WaitGroup
+	for i := range byte(3) {
+		fsys := mount(t, s, "enc", patience)
+		fsys.busy = patience
+		writers.Go(func() {
+			for range 12 {
+				if err := remote.WriteFile(t.Context(), fsys, "f", []byte{i}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	fsys := mount(t, s, "enc", patience)
+	entries, err := fsys.ReadDir(t.Context(), ".")
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+
+	moved, err := fsys.stat(t.Context(), "f")
+	require.NoError(t, err)
+	aside := asideName("f", time.Now())
+	require.NoError(t, os.Rename(filepath.Join(s.Dir("enc"), "f"), filepath.Join(s.Dir("enc"), aside)))
+	require.NoError(t, fsys.landed(t.Context(), "f", moved), "the next one has put it aside")
+	require.NoError(t, os.Remove(filepath.Join(s.Dir("enc"), aside)))
+	require.ErrorIs(t, fsys.landed(t.Context(), "f", moved), fs.ErrNotExist)
 }
 
 func TestWhatWasRemovedDoesNotComeBack(t *testing.T) {
