@@ -17,28 +17,36 @@ import (
 	"github.com/xenbackup/xenbackup/remote"
 )
 
-// settled remembers the directories in which no leavings of earlier replacements
-// were found, or are any more.
+// settled remembers for a while the directories in which no leavings of earlier
+// replacements were found, or are any more. Others may die and leave more.
 type settled struct {
 	mu   sync.Mutex
-	dirs map[string]bool
+	dirs map[string]time.Time // when that was
 }
 
-const maxSettled = 10_000
+const (
+	maxSettled = 10_000
+	settledFor = 5 * time.Second
+)
 
 func (s *settled) set(dir string, is bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.dirs) >= maxSettled || s.dirs == nil {
-		s.dirs = map[string]bool{}
+		s.dirs = map[string]time.Time{}
 	}
-	s.dirs[dir] = is
+	if is {
+		s.dirs[dir] = time.Now()
+	} else {
+		delete(s.dirs, dir)
+	}
 }
 
 func (s *settled) is(dir string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.dirs[dir]
+	at, ok := s.dirs[dir]
+	return ok && time.Since(at) < settledFor
 }
 
 // gate lets one at a time rename or remove what has these names, or look for what

@@ -202,6 +202,22 @@ func TestWhatWasRemovedDoesNotComeBack(t *testing.T) {
 	}
 }
 
+// TestWhatADeadClientLeftDoesNotComeBack, though this one had looked before.
+func TestWhatADeadClientLeftDoesNotComeBack(t *testing.T) {
+	t.Parallel()
+	s := testenv.StartSamba(t)
+	fsys := mount(t, s, "data", patience)
+	require.NoError(t, remote.WriteFile(t.Context(), fsys, "f", []byte("new")))
+	_, err := fsys.ReadDir(t.Context(), ".")
+	require.NoError(t, err)
+	require.True(t, fsys.settled.is("."))
+	require.NoError(t, os.WriteFile(filepath.Join(s.Dir("data"), asideName("f", time.Now())), []byte("old"), 0o666))
+	fsys.settled.dirs["."] = time.Now().Add(-settledFor)
+	require.NoError(t, fsys.Remove(t.Context(), "f"))
+	_, err = fsys.Stat(t.Context(), "f")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
 func TestAnAsideCountsAsItsName(t *testing.T) {
 	t.Parallel()
 	s := testenv.StartSamba(t)
