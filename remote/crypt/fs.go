@@ -39,6 +39,26 @@ func newFS(below remote.Filesystem, s *scheme) *FS {
 	}}}
 }
 
+// tinyFile is up to which length a file that is read gets a buffer of its own: most
+// files are records of a few KiB.
+const tinyFile = 64 << 10
+
+// buffer has room for a file of this length, or for the pieces of a long one.
+func (f *FS) buffer(size int64) *[]byte {
+	if size <= tinyFile {
+		b := make([]byte, size+overhead)
+		return &b
+	}
+	b, _ := f.buffers.Get().(*[]byte)
+	return b
+}
+
+func (f *FS) release(b *[]byte) {
+	if len(*b) == shortFile+overhead {
+		f.buffers.Put(b)
+	}
+}
+
 // Algorithm is what the repository is encrypted with.
 func (f *FS) Algorithm() Algorithm { return f.scheme.algorithm }
 

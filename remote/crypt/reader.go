@@ -150,7 +150,7 @@ func (r *reader) prove(p []byte, off int64) (filled int, err error) {
 		return 0, r.fail("it has fewer than 28 bytes")
 	}
 	if r.buf == nil {
-		r.buf, _ = r.fsys.buffers.Get().(*[]byte)
+		r.buf = r.fsys.buffer(r.size)
 	}
 	if r.size <= shortFile {
 		return 0, r.openShort()
@@ -276,7 +276,7 @@ func (r *reader) Close() error {
 	}
 	r.closed = true
 	if r.buf != nil {
-		r.fsys.buffers.Put(r.buf)
+		r.fsys.release(r.buf)
 		r.buf = nil
 	}
 	return r.file.Close()
