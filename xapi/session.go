@@ -90,6 +90,7 @@ func (c *Client) renew(ctx context.Context, mine *renewal, stale *login) (*login
 	close(mine.done)
 	if orphan != nil {
 		c.forget(ctx, orphan)
+		c.closeIdle() // Close was before
 		return nil, mine.err
 	}
 	if mine.err == nil {

@@ -81,6 +81,23 @@ func (c *cabledConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
+// TestCloseDuringALoginLeavesNoConnection: the login that comes too late is ended, and so is its connection.
+func TestCloseDuringALoginLeavesNoConnection(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, r *rig) {
+		t.Helper()
+		r.pool.ExpireSessions()
+		r.pool.Slow("session.login_with_password", xapitest.OnCall(1), 3*time.Second)
+		done := make(chan error, 1)
+		go func() { done <- getter(t.Context(), r) }()
+		synctest.Wait()
+		require.NoError(t, r.Close())
+		require.ErrorIs(t, <-done, xapi.ErrClosed)
+		synctest.Wait()
+		require.Zero(t, r.open.Load())
+	})
+}
+
 // TestASilentMasterIsLeftForTheNewOne: of its kept connections, which look alive, one is waited for.
 func TestASilentMasterIsLeftForTheNewOne(t *testing.T) {
 	t.Parallel()
