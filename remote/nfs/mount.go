@@ -75,11 +75,10 @@ func (m *mounter) ports(ctx context.Context, nfsPort, mountPort int) (int, int, 
 		if ctx.Err() != nil {
 			return 0, 0, context.Cause(ctx)
 		}
-		if err != nil || nfsPort == 0 {
-			// A firewall may let only this through, where the mountport was given.
-			return portNFS, mountPort, nil
+		m.mapped = err == nil && nfsPort != 0
+		if !m.mapped {
+			nfsPort = portNFS // behind a firewall that lets only this through, and where the mountport was given
 		}
-		m.mapped = true
 	}
 	return nfsPort, mountPort, nil
 }
