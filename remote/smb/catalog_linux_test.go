@@ -76,7 +76,7 @@ func backUp(t *testing.T, session *catalog.Session, n uint32) {
 	}
 	disk, err := w.CreateDisk(t.Context(), spec)
 	require.NoError(t, err)
-	require.NoError(t, disk.WriteBlock(n, []byte(fmt.Sprint("block ", n))))
+	require.NoError(t, disk.WriteBlock(n, fmt.Append(nil, "block ", n)))
 	require.NoError(t, disk.Close())
 	_, err = w.Commit(t.Context(), catalog.Metadata{
 		VM:         json.RawMessage(`{"uuid":"` + testVM + `","name_label":"web","name_description":"","tags":[]}`),
