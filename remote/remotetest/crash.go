@@ -45,6 +45,8 @@ type node struct {
 	data    []byte  // of a file
 	synced  []byte  // of a file: as of the last Sync
 	pending []write // of a file: since then
+
+	sharedData, sharedSynced bool // other files have the same bytes: they are copied before a change
 }
 
 // change is one operation on directories. It happens as a whole or not at all.

@@ -83,6 +83,9 @@ func (f *crashFile) Sync() error {
 	if err := f.usable("sync", false); err != nil {
 		return err
 	}
+	if len(f.n.pending) > 0 && f.n.sharedSynced {
+		f.n.synced, f.n.sharedSynced = slices.Clone(f.n.synced), false
+	}
 	for _, w := range f.n.pending {
 		f.n.synced = w.on(f.n.synced)
 	}
@@ -113,6 +116,9 @@ func (f *crashFile) usable(op string, writing bool) error {
 func (n *node) truncate(size int64) { n.write(write{off: size}) }
 
 func (n *node) write(w write) {
+	if n.sharedData {
+		n.data, n.sharedData = slices.Clone(n.data), false
+	}
 	n.data = w.on(n.data)
 	n.pending = append(n.pending, w)
 	n.mtime = time.Now()

@@ -76,7 +76,8 @@ func (p *powerCut) copy(n *node) *node {
 	p.copies[n] = out
 	if !n.dir {
 		out.data = p.content(n)
-		out.synced = slices.Clone(out.data)
+		out.synced = out.data
+		out.sharedData, out.sharedSynced = true, true
 		return out
 	}
 	entries := n.durable
@@ -93,8 +94,12 @@ func (p *powerCut) copy(n *node) *node {
 
 // content is what is left of a file.
 func (p *powerCut) content(n *node) []byte {
-	content := slices.Clone(n.synced)
 	whole := p.rng.IntN(3) // nothing, everything, or something of what was not synced
+	if len(n.pending) == 0 {
+		n.sharedSynced = true
+		return n.synced
+	}
+	content := slices.Clone(n.synced)
 	for _, w := range n.pending {
 		switch {
 		case whole == 0:
