@@ -105,7 +105,7 @@ func TestPoolImportFaultsAreTyped(t *testing.T) {
 	for name, how := range map[string]xapitest.Ending{"cut": xapitest.Cut, "reset": xapitest.Reset, "stall": xapitest.Stall} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			data := pattern(32 << 20) // more than the kernel buffers on the way
+			data := pattern(16 << 20) // more than the kernel buffers on the way
 			p, c := newStallingPool(t, make([]byte, len(data)), patienceFor(how))
 			p.Break("PUT /import_raw_vdi", xapitest.OnCall(1), 1<<20, how)
 			err := c.ImportVDI(t.Context(), vdiOf(p), int64(len(data)), bytes.NewReader(data), &xapi.ImportVDIOptions{Format: "raw"})
