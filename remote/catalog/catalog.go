@@ -34,7 +34,9 @@ type Catalog struct {
 // caller's to close. An empty filesystem is an empty repository. Nothing is
 // written. A repository encrypted at rest is decrypted with [Options.Key]; without
 // one it gives [ErrEncrypted], with a wrong one [crypt.ErrKey]. Points of it can be
-// read, deleted and merged, but no new ones be written: [ErrEncryptedWrite].
+// read, deleted and merged, but no new ones be written: [ErrEncryptedWrite]. A key
+// for a repository that is not encrypted gives [crypt.ErrNotEncrypted], an empty
+// filesystem included: [crypt.Init] begins encryption.
 func Open(ctx context.Context, fsys remote.Filesystem, opts *Options) (*Catalog, error) {
 	if opts == nil {
 		opts = &Options{}
@@ -51,17 +53,19 @@ func Open(ctx context.Context, fsys remote.Filesystem, opts *Options) (*Catalog,
 	return c, nil
 }
 
-// decrypted is the repository in clear. A key for a repository that is not
-// encrypted is not needed, and no error.
+// decrypted is the repository in clear. Who gives a key relies on encryption: when
+// somebody has removed encryption.json, nothing may be written in clear.
 func decrypted(ctx context.Context, fsys remote.Filesystem, key remote.Secret) (remote.Filesystem, error) {
 	algorithm, err := crypt.Detect(ctx, fsys)
 	if err != nil {
 		return nil, fmt.Errorf("catalog: %w", err)
 	}
-	if algorithm == "" {
+	switch {
+	case algorithm == "" && key == "":
 		return fsys, nil
-	}
-	if key == "" {
+	case algorithm == "":
+		return nil, fmt.Errorf("catalog: a key was given, but: %w", crypt.ErrNotEncrypted)
+	case key == "":
 		return nil, fmt.Errorf("catalog: %w (%s)", ErrEncrypted, algorithm)
 	}
 	opened, err := crypt.Open(ctx, fsys, key)

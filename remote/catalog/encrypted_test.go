@@ -32,6 +32,12 @@ func TestEncryptedRepositoryOfXenOrchestra(t *testing.T) {
 
 	c, err := catalog.Open(t.Context(), fsys, &catalog.Options{Key: testenv.GoldenKey})
 	require.NoError(t, err)
+	bare, err := local.Open(t.TempDir(), nil)
+	require.NoError(t, err)
+	defer bare.Close()
+	_, err = catalog.Open(t.Context(), bare, &catalog.Options{Key: testenv.GoldenKey})
+	require.ErrorIs(t, err, crypt.ErrNotEncrypted, "nothing is written in clear by who gives a key")
+
 	listed, disks := 0, 0
 	for vm, err := range c.VMs(t.Context()) {
 		require.NoError(t, err)
