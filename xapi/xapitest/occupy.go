@@ -17,7 +17,8 @@ var errInUse = errors.New("another pool is kept here and running")
 // occupy takes a directory for a pool that is kept, and returns what an earlier
 // one has left, or nil.
 func (s *diskStore) occupy() (k *kept, err error) {
-	_, missing := os.Stat(filepath.Join(s.dir, LockFile))
+	_, statErr := os.Stat(filepath.Join(s.dir, LockFile))
+	ours := statErr == nil
 	if s.lock, err = lockDir(s.dir); err != nil {
 		return nil, err
 	}
@@ -25,7 +26,7 @@ func (s *diskStore) occupy() (k *kept, err error) {
 	if k, err = recall(s.dir); err != nil {
 		return nil, err
 	}
-	if k == nil && missing != nil {
+	if k == nil && !ours {
 		return nil, nil //nolint:nilnil // a new pool, in a directory that was none of ours
 	}
 	return k, s.removeUnknown(k)
