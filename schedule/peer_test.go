@@ -66,7 +66,7 @@ func TestDueWhenXenOrchestraSays(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	zones := []string{"UTC", "Asia/Tokyo", "Asia/Kolkata", "America/Bogota"}
 	var questions []question
-	for range 8000 {
+	for range 4000 {
 		questions = append(questions, question{
 			Text: strings.Join([]string{
 				randomField(r, 0, 59, "", true),
@@ -99,5 +99,5 @@ func TestDueWhenXenOrchestraSays(t *testing.T) {
 		require.Equal(t, answers[i], strings.Join(got, " "), "%+v", q)
 		compared++
 	}
-	require.Greater(t, compared, 7000)
+	require.Greater(t, compared, 3000)
 }
