@@ -51,7 +51,7 @@ func read[T any, P xapi.Record[T]](ctx context.Context, pool Pool, ref xapi.Ref[
 		return rec, nil
 	}
 	rec, err := xapi.Get[T, P](ctx, pool, ref)
-	if isGone(err) {
+	if isGone(err, ref) {
 		rec, err = nil, nil
 	}
 	if err == nil && known != nil {

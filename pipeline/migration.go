@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/xenbackup/xenbackup/xapi"
 )
@@ -45,7 +46,8 @@ func unblockMigration(ctx context.Context, pool Pool, ref xapi.Ref[xapi.VM], bef
 		}
 	}
 	errs = append(errs, pool.Call(ctx, "VM.update_allowed_operations", nil, ref)) // the pool does not do it by itself
-	if err := errors.Join(errs...); err != nil && !isGone(err) {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return isGone(err, ref) })
+	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("unblock migration: %w", err)
 	}
 	return nil

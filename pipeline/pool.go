@@ -26,6 +26,9 @@ type Pool interface {
 
 var _ Pool = (*xapi.Client)(nil)
 
-// isGone says that err is the pool's answer for an object that does not exist
-// any more.
-func isGone(err error) bool { return errors.Is(err, xapi.ErrHandleInvalid) }
+// isGone says that err is the pool's answer that the object ref does not exist any
+// more; the same about another object, met on the way, is a failure.
+func isGone[T any](err error, ref xapi.Ref[T]) bool {
+	e, ok := errors.AsType[*xapi.Error](err)
+	return ok && errors.Is(e, xapi.ErrHandleInvalid) && len(e.Params) > 1 && e.Params[1] == string(ref)
+}

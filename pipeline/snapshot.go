@@ -227,7 +227,7 @@ func removeGeneration(ctx context.Context, pool Pool, g *generation) error {
 // snapshots, that no other VM uses and that own accepts; nil accepts all.
 func destroySnapshot(ctx context.Context, pool Pool, ref xapi.Ref[xapi.VM], own func(*xapi.VDI) bool) error {
 	vm, err := xapi.Get(ctx, pool, ref)
-	if isGone(err) {
+	if isGone(err, ref) {
 		return nil
 	}
 	if err != nil {
@@ -257,7 +257,7 @@ func destroySnapshot(ctx context.Context, pool Pool, ref xapi.Ref[xapi.VM], own 
 		}
 		doomed = append(doomed, d.ref)
 	}
-	if err := pool.CallAsync(ctx, "VM.destroy", nil, ref); err != nil && !isGone(err) {
+	if err := pool.CallAsync(ctx, "VM.destroy", nil, ref); err != nil && !isGone(err, ref) {
 		return err
 	}
 	var errs []error
@@ -274,7 +274,7 @@ func destroyVDI(ctx context.Context, pool Pool, ref xapi.Ref[xapi.VDI]) error {
 	pause := 100 * time.Millisecond
 	for attempt := 1; ; attempt++ {
 		err := pool.CallAsync(ctx, "VDI.destroy", nil, ref)
-		if err == nil || isGone(err) {
+		if err == nil || isGone(err, ref) {
 			return nil
 		}
 		if !errors.Is(err, xapi.ErrVDIInUse) || attempt == attempts {

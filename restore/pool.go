@@ -28,10 +28,17 @@ var _ Pool = (*xapi.Client)(nil)
 // cleanupTimeout bounds what is done after the caller's context has ended.
 const cleanupTimeout = 2 * time.Minute
 
+// isGone says that err is the pool's answer that the object ref does not exist any
+// more; the same about another object, met on the way, is a failure.
+func isGone[T any](err error, ref xapi.Ref[T]) bool {
+	e, ok := errors.AsType[*xapi.Error](err)
+	return ok && errors.Is(e, xapi.ErrHandleInvalid) && len(e.Params) > 1 && e.Params[1] == string(ref)
+}
+
 // destroyVM destroys a VM that was just made; one that is gone is fine.
 func destroyVM(ctx context.Context, pool Pool, ref xapi.Ref[xapi.VM]) error {
 	err := pool.CallAsync(ctx, "VM.destroy", nil, ref)
-	if err == nil || errors.Is(err, xapi.ErrHandleInvalid) {
+	if err == nil || isGone(err, ref) {
 		return nil
 	}
 	return fmt.Errorf("restore: destroy the incomplete VM: %w", err)
@@ -44,7 +51,7 @@ func destroyVDI(ctx context.Context, pool Pool, ref xapi.Ref[xapi.VDI]) error {
 	pause := 100 * time.Millisecond
 	for attempt := 1; ; attempt++ {
 		err := pool.CallAsync(ctx, "VDI.destroy", nil, ref)
-		if err == nil || errors.Is(err, xapi.ErrHandleInvalid) {
+		if err == nil || isGone(err, ref) {
 			return nil
 		}
 		if !errors.Is(err, xapi.ErrVDIInUse) || attempt == attempts || sleep(ctx, pause) != nil {
