@@ -89,15 +89,15 @@ func (f *FS) prove(ctx context.Context) error {
 
 // Init begins encryption on a repository that has nothing but files and directories
 // whose names begin with a dot, else it is [ErrOccupied]. Interrupted at any moment,
-// it can be repeated, with another key too; repeated after it was done it is [Open].
+// it can be repeated, with another key too, and keeps the algorithm that it was begun
+// with; repeated after it was done it is [Open].
 // The key cannot be changed later, and without it all is lost.
 func Init(ctx context.Context, fsys remote.Filesystem, key remote.Secret, opts *InitOptions) (*FS, error) {
 	a := ChaCha20Poly1305
 	if opts != nil && opts.Algorithm != "" {
 		a = opts.Algorithm
 	}
-	s, err := newScheme(a, key)
-	if err != nil {
+	if _, err := newScheme(a, key); err != nil {
 		return nil, err
 	}
 	if f, err := Open(ctx, fsys, key); !errors.Is(err, ErrNotEncrypted) && !errors.Is(err, ErrUnfinished) {
@@ -106,19 +106,48 @@ func Init(ctx context.Context, fsys remote.Filesystem, key remote.Secret, opts *
 	if err := checkEmpty(ctx, fsys); err != nil {
 		return nil, err
 	}
-	settings, err := json.Marshal(map[string]Algorithm{"algorithm": a})
+	a, err := settle(ctx, fsys, a)
 	if err != nil {
 		return nil, err
 	}
-	if err := remote.WriteFile(ctx, fsys, encryptionFile, settings); err != nil {
-		return nil, fmt.Errorf("crypt: %w", err)
+	s, err := newScheme(a, key)
+	if err != nil {
+		return nil, err
 	}
-	f := newFS(fsys, s)
-	if err := f.writeProbe(ctx); err != nil {
+	if err := newFS(fsys, s).writeProbe(ctx); err != nil {
 		return nil, fmt.Errorf("crypt: %w", err)
 	}
 	// Whoever was first has won: what is there decides, for us too.
 	return Open(ctx, fsys, key)
+}
+
+// settle writes which algorithm the repository has, unless somebody else has begun
+// with one: then that stays, for metadata.json may be on its way.
+func settle(ctx context.Context, fsys remote.Filesystem, a Algorithm) (Algorithm, error) {
+	w, err := remote.Create(ctx, fsys, encryptionFile)
+	if err != nil {
+		return "", fmt.Errorf("crypt: %w", err)
+	}
+	defer func() { _ = w.Abort() }()
+	settings, err := json.Marshal(map[string]Algorithm{"algorithm": a})
+	if err != nil {
+		return "", err
+	}
+	if _, err := w.Write(settings); err != nil {
+		return "", fmt.Errorf("crypt: %w", err)
+	}
+	err = w.CommitNew()
+	if errors.Is(err, fs.ErrExist) {
+		found, detectErr := Detect(ctx, fsys)
+		if detectErr != nil || found != "" {
+			return found, detectErr
+		}
+		err = remote.WriteFile(ctx, fsys, encryptionFile, settings) // it said that there is no encryption
+	}
+	if err != nil {
+		return "", fmt.Errorf("crypt: %w", err)
+	}
+	return a, nil
 }
 
 func checkEmpty(ctx context.Context, fsys remote.Filesystem) error {

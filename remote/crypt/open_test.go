@@ -117,3 +117,19 @@ func TestInitCanBeRepeatedAfterAnyInterruption(t *testing.T) {
 		require.ErrorIs(t, err, ErrKey)
 	}
 }
+
+// Of two that begin with different algorithms, or one after the other's
+// interruption, both mean the one that encryption.json names.
+func TestInitKeepsTheAlgorithmThatWasBegunWith(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, encryptionFile), []byte(`{"algorithm":"aes-256-gcm"}`), 0o600))
+	f, err := Init(t.Context(), openLocal(t, dir), testKey, &InitOptions{Algorithm: ChaCha20Poly1305})
+	require.NoError(t, err)
+	require.Equal(t, AES256GCM, f.Algorithm())
+
+	dir = t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, encryptionFile), []byte(`{"algorithm":"none"}`), 0o600))
+	f, err = Init(t.Context(), openLocal(t, dir), testKey, nil)
+	require.NoError(t, err)
+	require.Equal(t, ChaCha20Poly1305, f.Algorithm())
+}
