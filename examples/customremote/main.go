@@ -9,6 +9,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -19,6 +20,15 @@ import (
 	"github.com/xenbackup/xenbackup/remote"
 	"github.com/xenbackup/xenbackup/remote/all"
 )
+
+const usage = `Usage: customremote [-json] URL
+
+Probes a storage: what it can do and how fast it is, with files that are removed again.
+The URL is dir:///folder (the back end of this example), file:///folder,
+nfs://host/export/folder or smb://user@host/share/folder; the password of a share comes
+from XENBACKUP_REMOTE_PASSWORD.
+
+`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -33,8 +43,17 @@ func main() {
 func run(ctx context.Context, out io.Writer, args []string) error {
 	flags := flag.NewFlagSet("customremote", flag.ContinueOnError)
 	asJSON := flags.Bool("json", false, "print the report as JSON")
-	if err := flags.Parse(args); err != nil {
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), usage)
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return nil
+	} else if err != nil {
 		return err
+	}
+	if flags.NArg() != 1 {
+		return errors.New("which storage? Give one URL; -h shows examples")
 	}
 	opener := all.Opener()
 	opener.Schemes["dir"] = openDir
