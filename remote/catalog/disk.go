@@ -80,15 +80,20 @@ func (d *Disk) UUID() vhd.UUID { return d.chain.Links()[0].UUID() }
 // [ErrExpired] says that the point is gone, [vhd.ErrChanged] that a block was moved
 // under the reader; after the latter, opening the disk again helps.
 func (d *Disk) Confirm(ctx context.Context) error {
-	err := d.chain.Confirm()
-	if err == nil {
-		_, err = d.c.fsys.Stat(ctx, d.point)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = ErrExpired
-		}
+	if err := d.chain.Confirm(); err != nil {
+		return fmt.Errorf("catalog: point %s: %w", d.point, err)
+	}
+	return d.c.confirmPoint(ctx, d.point)
+}
+
+// confirmPoint tells whether the point is still there.
+func (c *Catalog) confirmPoint(ctx context.Context, id string) error {
+	_, err := c.fsys.Stat(ctx, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrExpired
 	}
 	if err != nil {
-		return fmt.Errorf("catalog: point %s: %w", d.point, err)
+		return fmt.Errorf("catalog: point %s: %w", id, err)
 	}
 	return nil
 }
