@@ -94,7 +94,9 @@ func TestDamagedArchiveIsNeverReadToItsEnd(t *testing.T) {
 	content := bytes.Repeat([]byte("archive"), 1<<19) // 3.5 MiB
 	for name, spoil := range map[string]func(fsys remote.Filesystem, file string){
 		"the first byte": func(fsys remote.Filesystem, file string) { overwrite(t, fsys, file, 0, []byte("x")) },
-		"the last byte":  func(fsys remote.Filesystem, file string) { overwrite(t, fsys, file, int64(len(content))-1, []byte("x")) },
+		"the last byte": func(fsys remote.Filesystem, file string) {
+			overwrite(t, fsys, file, int64(len(content))-1, []byte("x"))
+		},
 		"the checksum": func(fsys remote.Filesystem, file string) {
 			require.NoError(t, remote.WriteFile(t.Context(), fsys, file+".checksum", []byte("$1$$00000000000000000000000000000000")))
 		},

@@ -45,37 +45,48 @@ type Metadata struct {
 // UnmarshalJSON decodes the metadata of Xen Orchestra. Booleans may be 0 or 1,
 // as pools before XenServer 7.1 had them.
 func (m *Metadata) UnmarshalJSON(data []byte) error {
+	*m = Metadata{}
+	extra, err := decodeFields(data, fieldsOf(m))
+	m.Extra = extra
+	return err
+}
+
+// MarshalJSON encodes compactly, with the keys in Xen Orchestra's order.
+func (m Metadata) MarshalJSON() ([]byte, error) {
+	return encodeFields(m.Extra, fieldsOf(&m))
+}
+
+// decodeFields decodes an object into fields, and returns what they do not take.
+func decodeFields(data []byte, fields map[string]field) (extra map[string]json.RawMessage, err error) {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(data, &raw); err != nil {
-		return err
+		return nil, err
 	}
 	if raw == nil {
-		return fmt.Errorf("null: %w", ErrIncomplete)
+		return nil, fmt.Errorf("null: %w", ErrIncomplete)
 	}
-	*m = Metadata{}
-	for key, dst := range fieldsOf(m) {
+	for key, dst := range fields {
 		value, ok := raw[key]
 		if !ok {
 			continue
 		}
 		delete(raw, key)
 		if err := dst.decode(value); err != nil {
-			return fmt.Errorf("field %s: %w", key, err)
+			return nil, fmt.Errorf("field %s: %w", key, err)
 		}
 	}
-	if len(raw) > 0 {
-		m.Extra = raw
+	if len(raw) == 0 {
+		return nil, nil
 	}
-	return nil
+	return raw, nil
 }
 
-// MarshalJSON encodes compactly, with the keys in Xen Orchestra's order.
-func (m Metadata) MarshalJSON() ([]byte, error) {
-	raw := maps.Clone(m.Extra)
+func encodeFields(extra map[string]json.RawMessage, fields map[string]field) ([]byte, error) {
+	raw := maps.Clone(extra)
 	if raw == nil {
 		raw = map[string]json.RawMessage{}
 	}
-	for key, src := range fieldsOf(&m) {
+	for key, src := range fields {
 		if src.absent() {
 			continue
 		}

@@ -24,7 +24,8 @@ type Point struct {
 // VM returns the uuid of the VM: the name of its directory.
 func (p *Point) VM() string { return path.Base(path.Dir(p.ID)) }
 
-// Time returns when the snapshot was taken, to the millisecond.
+// Time returns when the snapshot was taken, to the millisecond; to the second when only
+// the name says it.
 func (p *Point) Time() time.Time { return time.UnixMilli(p.Metadata.Timestamp).UTC() }
 
 // Name returns the name label that the VM had, or "" when the record does not say.
@@ -38,6 +39,18 @@ func (p *Point) Name() string {
 	return vm.Name
 }
 
+// memory returns the reference of the snapshot's memory image, a null reference when
+// it has none.
+func (p *Point) memory() string {
+	var snapshot struct {
+		Suspend string `json:"suspend_VDI"`
+	}
+	if json.Unmarshal(p.Metadata.VMSnapshot, &snapshot) != nil {
+		return ""
+	}
+	return snapshot.Suspend
+}
+
 // DiskInfo describes a disk of a delta backup.
 type DiskInfo struct {
 	Ref       string // its key in the metadata
@@ -45,6 +58,7 @@ type DiskInfo struct {
 	SourceVDI string // uuid of the VM's own VDI; of a memory image, which is no snapshot, VDI
 	Name      string // name label
 	Size      int64  // virtual size in bytes, as the record says
+	Memory    bool   // not a disk of the VM, but the content of its memory
 	Path      string // of the VHD, relative to the directory of the VM; untrusted
 }
 
@@ -53,8 +67,11 @@ type DiskInfo struct {
 // Path only. A full backup has none: its disks are inside the XVA.
 func (c *Catalog) Disks(p *Point) []DiskInfo {
 	disks := make([]DiskInfo, 0, len(p.Metadata.VHDs))
+	memory := p.memory()
 	for ref, name := range p.Metadata.VHDs {
-		disks = append(disks, diskInfo(ref, name, p.Metadata.VDIs[ref]))
+		info := diskInfo(ref, name, p.Metadata.VDIs[ref])
+		info.Memory = ref == memory
+		disks = append(disks, info)
 	}
 	slices.SortFunc(disks, func(a, b DiskInfo) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Ref, b.Ref))
@@ -96,6 +113,12 @@ func parsePoint(name string, data []byte) (*Point, error) {
 		return nil, newPointError(name, fmt.Errorf("no vhds: %w", ErrIncomplete))
 	case m.Mode == ModeFull && m.XVA == "":
 		return nil, newPointError(name, fmt.Errorf("no xva: %w", ErrIncomplete))
+	}
+	if err := dateFromName(&m.Timestamp, path.Base(name)); err != nil {
+		return nil, newPointError(name, err)
+	}
+	if err := modernize(m); err != nil {
+		return nil, newPointError(name, err)
 	}
 	return p, nil
 }
