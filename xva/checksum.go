@@ -2,7 +2,7 @@ package xva
 
 import (
 	"crypto/sha1"
-	"fmt"
+	"encoding/hex"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
@@ -34,12 +34,53 @@ func (c Checksum) length() int64 {
 	if c == XXHash {
 		return 16
 	}
-	return 2 * sha1.Size
+	return maxDigest
 }
 
-func (c Checksum) sum(data []byte) string {
+// maxDigest is the length of the longest digits.
+const maxDigest = 2 * sha1.Size
+
+// appendSum appends the digits for data.
+func (c Checksum) appendSum(dst, data []byte) []byte {
 	if c == XXHash {
-		return fmt.Sprintf("%016X", xxhash.Sum64(data))
+		const digits = "0123456789ABCDEF"
+		sum := xxhash.Sum64(data)
+		for shift := 60; shift >= 0; shift -= 4 {
+			dst = append(dst, digits[sum>>shift&0xf])
+		}
+		return dst
 	}
-	return fmt.Sprintf("%x", sha1.Sum(data)) // the format's choice; it guards against accidents
+	sum := sha1.Sum(data) // the format's choice; it guards against accidents
+	return hex.AppendEncode(dst, sum[:])
+}
+
+// digest is a checksum as an archive has it.
+type digest struct {
+	kind Checksum
+	n    uint8 // length of hex
+	hex  [maxDigest]byte
+}
+
+// text returns the digits.
+func (d *digest) text() []byte { return d.hex[:d.n] }
+
+// matches reports whether data has this checksum, and the one that it has.
+func (d *digest) matches(data []byte) (ok bool, got digest) {
+	got = digest{kind: d.kind, n: d.n}
+	d.kind.appendSum(got.hex[:0], data)
+	return got == *d, got
+}
+
+// checksumOf tells by its name whether a member is the checksum of a chunk.
+func checksumOf(name, chunk []byte) (Checksum, bool) {
+	if len(name) < len(chunk) || string(name[:len(chunk)]) != string(chunk) {
+		return 0, false
+	}
+	switch string(name[len(chunk):]) {
+	case ".checksum":
+		return SHA1, true
+	case ".xxhash":
+		return XXHash, true
+	}
+	return 0, false
 }

@@ -41,8 +41,8 @@ func (o *OVA) Disks() ([]Disk, error) {
 		if err == nil && size < 0 {
 			err = fmt.Errorf("VDI %s: negative size", id)
 		}
-		if err == nil {
-			err = validID(id)
+		if err == nil && !validID(id) {
+			err = fmt.Errorf("%.80q cannot name a disk", id)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("xva: %w: %w", ErrOVA, err)
@@ -56,15 +56,15 @@ func (o *OVA) Disks() ([]Disk, error) {
 // maxID leaves room for a chunk's number and suffix in a header's name field.
 const maxID = nameSize - 1 - len("/99999999999.checksum")
 
-// validID refuses what cannot be the name of a disk's directory.
-func validID(id string) error {
-	if id == "" || len(id) > maxID || id == "." || id == ".." {
-		return fmt.Errorf("%.80q cannot name a disk", id)
+// validID reports whether id can be the name of a disk's directory.
+func validID[T string | []byte](id T) bool {
+	if len(id) == 0 || len(id) > maxID || string(id) == "." || string(id) == ".." {
+		return false
 	}
 	for i := range len(id) {
 		if c := id[i]; c == '/' || c == '\\' || c <= ' ' || c >= 0x7f {
-			return fmt.Errorf("%.80q cannot name a disk", id)
+			return false
 		}
 	}
-	return nil
+	return true
 }

@@ -31,6 +31,8 @@ var (
 	ErrOVA = errors.New("broken ova.xml")
 	// ErrUnsupported: the archive is of a version that is not read.
 	ErrUnsupported = errors.New("unsupported archive version")
+	// ErrCompressed: the archive is compressed, so there is no random access to it; a Reader reads it.
+	ErrCompressed = errors.New("compressed archive")
 	// ErrCompression: the compressed stream is damaged.
 	ErrCompression = errors.New("broken compressed stream")
 )

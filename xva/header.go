@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -17,7 +17,7 @@ const (
 
 // header is a tar header, as far as archives need it.
 type header struct {
-	name string
+	name []byte // valid as long as the block that it was read from
 	size int64
 }
 
@@ -47,8 +47,8 @@ func parseHeader(b *[blockSize]byte) (header, error) {
 	}
 	h := header{name: text(b[:nameSize])}
 	if string(b[offMagic:offMagic+len(ustarMagic)]) == ustarMagic {
-		if prefix := text(b[offPrefix : offPrefix+lenPrefix]); prefix != "" {
-			h.name = prefix + "/" + h.name
+		if prefix := text(b[offPrefix : offPrefix+lenPrefix]); len(prefix) > 0 {
+			h.name = slices.Concat(prefix, []byte{'/'}, h.name)
 		}
 	}
 	if h.size, err = parseNumber(b[offSize : offSize+lenSize]); err != nil {
@@ -62,30 +62,36 @@ func parseHeader(b *[blockSize]byte) (header, error) {
 
 // sums returns the checksum of a header as the standard wants it, and as some old writers make it, from signed bytes.
 func sums(b *[blockSize]byte) (unsigned, signed int64) {
-	for i, c := range b {
-		if i >= offSum && i < offSum+lenSum {
-			c = ' '
-		}
+	high := int64(0)
+	for _, c := range b {
 		unsigned += int64(c)
-		signed += int64(int8(c)) // the sign is the point
+		high += int64(c >> 7)
 	}
-	return unsigned, signed
+	for _, c := range b[offSum : offSum+lenSum] { // counts as spaces
+		unsigned += ' ' - int64(c)
+		high -= int64(c >> 7)
+	}
+	return unsigned, unsigned - high<<8
 }
 
-func text(field []byte) string {
+func text(field []byte) []byte {
 	if n := bytes.IndexByte(field, 0); n >= 0 {
 		field = field[:n]
 	}
-	return string(field)
+	return field
 }
 
-func parseOctal(field []byte) (int64, error) {
-	digits := strings.Trim(text(field), " ")
-	if digits == "" {
-		return 0, nil
+func parseOctal(field []byte) (n int64, err error) {
+	for _, c := range bytes.Trim(text(field), " ") {
+		if c < '0' || c > '7' {
+			return 0, strconv.ErrSyntax
+		}
+		if n > math.MaxInt64>>3 {
+			return 0, strconv.ErrRange
+		}
+		n = n<<3 | int64(c-'0')
 	}
-	n, err := strconv.ParseUint(digits, 8, 63)
-	return int64(n), err
+	return n, nil
 }
 
 // parseNumber reads octal digits, or GNU's base 256 for what is too large for them.
@@ -104,7 +110,8 @@ func parseNumber(field []byte) (int64, error) {
 }
 
 // putHeader writes the V7 header that xapi writes: no magic, no owner, type NUL, mode 0400. name fits its field.
-func putHeader(b *[blockSize]byte, name string, size int64, mtime time.Time) {
+func putHeader[T string | []byte](b []byte, name T, size int64, mtime time.Time) {
+	b = b[:blockSize]
 	clear(b[:])
 	copy(b[:nameSize-1], name)
 	putOctal(b[offMode:offUID], 0o400)
@@ -112,15 +119,19 @@ func putHeader(b *[blockSize]byte, name string, size int64, mtime time.Time) {
 	putOctal(b[offGID:offSize], 0)
 	putOctal(b[offSize:offMtime], size)
 	putOctal(b[offMtime:offSum], max(0, mtime.Unix()))
-	sum, _ := sums(b)
+	sum, _ := sums((*[blockSize]byte)(b))
 	putOctal(b[offSum:offSum+lenSum-1], sum) // six digits, NUL, space
 	b[offSum+lenSum-1] = ' '
 }
 
 // putOctal fills field with digits and a final NUL.
 func putOctal(field []byte, n int64) {
-	copy(field, fmt.Sprintf("%0*o", len(field)-1, n))
-	field[len(field)-1] = 0
+	last := len(field) - 1
+	field[last] = 0
+	for i := last - 1; i >= 0; i-- {
+		field[i] = '0' + byte(n&7)
+		n >>= 3
+	}
 }
 
 // padded returns size rounded up to whole tar blocks.

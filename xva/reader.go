@@ -44,33 +44,22 @@ type Stats struct {
 
 // A Reader reads an archive from a stream, once, in constant memory. It is for one goroutine.
 type Reader struct {
-	opts        ReaderOptions
+	walk
+
 	src         *source
 	in          io.Reader // the plain archive
 	release     func()
 	compression Compression
-	off         int64 // of in
-	member      string
-	at          int64 // offset of the member's header
+	off         int64  // of in
+	member      []byte // name of the one that was begun last
+	at          int64  // offset of its header
+	chunk       []byte // name of the chunk
 
 	ova   *OVA
-	disks []Disk
-	next  int // index in disks of the disk that must come next
-	cur   progress
-	unit  int64 // length of the first chunk of the archive: the size of each gap
-	small bool  // that chunk is a whole disk, so it says nothing of others
-	began bool
+	scan  *scanner // passes over the data instead of reading it; nil otherwise
 	buf   []byte
 	block [blockSize]byte
-	stats Stats
 	err   error
-}
-
-// progress of the disk that is being read.
-type progress struct {
-	disk   Disk
-	pos    int64 // end of the last chunk
-	number int64 // of the last chunk, -1 before the first
 }
 
 // NewReader reads the beginning of an archive, up to and with ova.xml. Compression is found out by itself. Close the Reader when it is
@@ -78,7 +67,7 @@ type progress struct {
 func NewReader(r io.Reader, opts *ReaderOptions) (*Reader, error) {
 	rd := &Reader{src: &source{r: r}, release: func() {}}
 	if opts != nil {
-		rd.opts = *opts
+		rd.unlisted = opts.Unlisted
 	}
 	in, kind, release, err := decompress(bufio.NewReaderSize(rd.src, 16<<10))
 	if err != nil {
@@ -95,7 +84,7 @@ func NewReader(r io.Reader, opts *ReaderOptions) (*Reader, error) {
 // begin reads ova.xml.
 func (r *Reader) begin() error {
 	h, end, err := r.header()
-	if err != nil || end || h.name != ovaName {
+	if err != nil || end || string(h.name) != ovaName {
 		if r.src.err == nil && !isTruncated(err) && !isCompression(err) {
 			return &FormatError{Err: ErrNotXVA}
 		}
@@ -104,11 +93,10 @@ func (r *Reader) begin() error {
 	if h.size > MaxOVA {
 		return r.fail(ErrTooLarge)
 	}
-	text, err := r.body(h.size)
-	if err != nil {
+	if err := r.body(h.size, &r.buf); err != nil {
 		return err
 	}
-	if r.ova, err = parseOVA(text); err != nil {
+	if r.ova, err = parseOVA(r.buf[:h.size]); err != nil {
 		return r.fail(fmt.Errorf("%w: %w", ErrOVA, err))
 	}
 	if r.disks, err = r.ova.Disks(); err != nil {
@@ -135,9 +123,7 @@ func (r *Reader) Stats() Stats { return r.stats }
 
 // Covered reports whether every listed disk was read up to its size. A pool stops reading an import there; the archive is proven
 // complete only by io.EOF of Next.
-func (r *Reader) Covered() bool {
-	return r.next == len(r.disks) && r.cur.pos >= r.cur.disk.Size
-}
+func (r *Reader) Covered() bool { return r.covered() }
 
 // Next returns the next chunk, its checksum verified: disks in their order, chunks ascending. At the end it is io.EOF, and that is a
 // proof: the archive has its end, every disk that ova.xml lists is covered, nothing but zeros follows, and a compressed stream is
@@ -147,16 +133,16 @@ func (r *Reader) Next() (Chunk, error) {
 		return Chunk{}, r.err
 	}
 	for {
-		c, more, err := r.chunk()
-		if err == nil && !more {
-			err = io.EOF
+		p, err := r.readPiece(&r.buf)
+		if err == nil {
+			err = p.verify()
 		}
 		if err != nil {
 			r.err = err
 			return Chunk{}, err
 		}
-		if len(c.Data) > 0 {
-			return c, nil
+		if p.used > 0 {
+			return p.chunk(), nil
 		}
 	}
 }
@@ -171,84 +157,98 @@ func (r *Reader) Close() error {
 	return nil
 }
 
-// chunk reads one chunk and its checksum. Without data, and with more true, it is one to pass over.
-func (r *Reader) chunk() (c Chunk, more bool, err error) {
-	h, end, err := r.header()
-	switch {
-	case err != nil:
-		return c, false, err
-	case end:
-		return c, false, r.finish()
-	case r.ova.Version.ExportVSN == 1 && h.name == "checksum.xml": // repeats what was verified
-		if h.size > MaxOVA {
-			return c, false, r.fail(ErrTooLarge)
-		}
-		_, err := r.body(h.size)
-		return c, true, err
-	}
-	id, number, err := parseName(h.name)
-	if err != nil {
-		return c, false, r.fail(err)
-	}
-	if h.size > MaxChunk {
-		return c, false, r.fail(fmt.Errorf("%w: chunk of %d bytes", ErrTooLarge, h.size))
-	}
-	if err := r.place(id, number, h.size); err != nil {
-		return c, false, r.fail(err)
-	}
-	data, err := r.body(h.size)
-	if err != nil {
-		return c, false, err
-	}
-	if err := r.verify(h.name, data); err != nil {
-		return c, false, err
-	}
-	c = Chunk{r.cur.disk, r.cur.pos, data}
-	if r.cur.disk.Size >= 0 { // some writers fill up the last chunk
-		c.Data = data[:min(int64(len(data)), r.cur.disk.Size-r.cur.pos)]
-	}
-	r.cur.pos += h.size
-	if h.size == 0 {
-		r.stats.Keepalives++
-		return c, true, nil
-	}
-	r.stats.Chunks++
-	r.stats.Bytes += int64(len(c.Data))
-	return c, true, nil
+// piece is a chunk with its checksum, not yet compared.
+type piece struct {
+	disk   Disk
+	off    int64
+	used   int64  // bytes of data that are of the disk
+	data   []byte // as the archive has it, with what fills up a last chunk
+	sum    digest
+	number int64
+	at     int64 // offset of its header in the archive
 }
 
-// verify reads the checksum that must follow the chunk.
-func (r *Reader) verify(name string, data []byte) error {
-	at := r.at
+func (p *piece) chunk() Chunk { return Chunk{p.disk, p.off, p.data[:p.used]} }
+
+// verify compares the checksum.
+func (p *piece) verify() error {
+	if ok, got := p.sum.matches(p.data); !ok {
+		return p.fail(fmt.Errorf("%w: %s is %s, should be %.40q", ErrChecksum, p.sum.kind, got.text(), p.sum.text()))
+	}
+	return nil
+}
+
+func (p *piece) fail(err error) error {
+	return &FormatError{string(appendNumber([]byte(p.disk.ID+"/"), p.number)), p.at, err}
+}
+
+// readPiece reads a chunk into buf, and its checksum. io.EOF is the proven end.
+func (r *Reader) readPiece(buf *[]byte) (piece, error) {
+	h, end, err := r.header()
+	for err == nil && !end && r.ova.Version.ExportVSN == 1 && string(h.name) == "checksum.xml" { // repeats what each chunk has
+		if h.size > MaxOVA {
+			return piece{}, r.fail(ErrTooLarge)
+		}
+		if err = r.content(h.size, buf); err == nil {
+			h, end, err = r.header()
+		}
+	}
+	if err == nil && end {
+		err = r.finish()
+	}
+	if err != nil {
+		return piece{}, err
+	}
+	id, number, ok := parseName(h.name)
+	if !ok {
+		return piece{}, r.fail(ErrMember)
+	}
+	if h.size > MaxChunk {
+		return piece{}, r.fail(fmt.Errorf("%w: chunk of %d bytes", ErrTooLarge, h.size))
+	}
+	if err := r.place(id, number, h.size); err != nil {
+		return piece{}, r.fail(err)
+	}
+	p := piece{disk: r.cur.disk, off: r.cur.pos, number: number, at: r.at}
+	if err := r.content(h.size, buf); err != nil {
+		return p, err
+	}
+	if r.scan == nil {
+		p.data = (*buf)[:h.size]
+	}
+	if p.sum, err = r.checksum(&p); err != nil {
+		return p, err
+	}
+	p.used = r.advance(h.size)
+	return p, nil
+}
+
+// checksum reads the one that must follow a chunk.
+func (r *Reader) checksum(p *piece) (d digest, err error) {
+	r.chunk = append(r.chunk[:0], r.member...)
 	h, end, err := r.header()
 	if err != nil {
-		return err
+		return d, err
 	}
-	var sum Checksum
-	switch {
-	case !end && h.name == name+SHA1.suffix():
-		sum = SHA1
-	case !end && h.name == name+XXHash.suffix():
-		sum = XXHash
-	default:
-		return &FormatError{name, at, fmt.Errorf("%w: there is none", ErrChecksum)}
+	kind, ok := checksumOf(h.name, r.chunk)
+	if end || !ok {
+		return d, p.fail(fmt.Errorf("%w: there is none", ErrChecksum))
 	}
-	if h.size != sum.length() {
-		return r.fail(fmt.Errorf("%w: %d bytes long", ErrChecksum, h.size))
+	if h.size != kind.length() {
+		return d, r.fail(fmt.Errorf("%w: %d bytes long", ErrChecksum, h.size))
 	}
 	if err := r.read(r.block[:]); err != nil {
-		return err
+		return d, err
 	}
-	if got := sum.sum(data); got != string(r.block[:h.size]) {
-		return &FormatError{name, at, fmt.Errorf("%w: %s is %s, should be %.40q", ErrChecksum, sum, got, r.block[:h.size])}
-	}
-	r.stats.Checksums = sum
-	return nil
+	d.kind, d.n = kind, uint8(h.size)
+	copy(d.hex[:], r.block[:h.size])
+	r.stats.Checksums = kind
+	return d, nil
 }
 
 // header reads the next header, or the first of the two blocks that end the archive.
 func (r *Reader) header() (h header, end bool, err error) {
-	r.member, r.at = "", r.off
+	r.member, r.at = r.member[:0], r.off
 	if err := r.read(r.block[:]); err != nil {
 		return h, false, err
 	}
@@ -256,29 +256,40 @@ func (r *Reader) header() (h header, end bool, err error) {
 		return h, true, nil
 	}
 	h, err = parseHeader(&r.block)
-	r.member = h.name
+	r.member = append(r.member, h.name...)
 	if err != nil {
 		return h, false, r.fail(err)
 	}
 	return h, false, nil
 }
 
-// body reads a member's content and its padding into the buffer; the caller has bounded size.
-func (r *Reader) body(size int64) ([]byte, error) {
+// content reads a member as body does, or passes over it.
+func (r *Reader) content(size int64, buf *[]byte) error {
+	if r.scan == nil {
+		return r.body(size, buf)
+	}
+	r.scan.skip(padded(size))
+	r.off += padded(size)
+	return nil
+}
+
+// body reads a member's content and its padding into buf, which grows; the caller has bounded size.
+func (r *Reader) body(size int64, buf *[]byte) error {
 	total := padded(size)
 	// A header may promise what the stream does not hold: memory follows what has come.
 	for have := int64(0); have < total; {
-		want := min(total, max(int64(cap(r.buf)), have+ChunkSize+blockSize))
-		if want > int64(cap(r.buf)) {
-			r.buf = append(make([]byte, 0, want), r.buf[:have]...)
+		b := *buf
+		want := min(total, max(int64(cap(b)), have+ChunkSize+blockSize))
+		if want > int64(cap(b)) {
+			b = append(make([]byte, 0, want), b[:have]...)
 		}
-		r.buf = r.buf[:want]
-		if err := r.read(r.buf[have:]); err != nil {
-			return nil, err
+		*buf = b[:want]
+		if err := r.read((*buf)[have:]); err != nil {
+			return err
 		}
 		have = want
 	}
-	return r.buf[:size], nil
+	return nil
 }
 
 // read fills p.
@@ -291,7 +302,7 @@ func (r *Reader) read(p []byte) error {
 	return nil
 }
 
-// finish proves the end, of which the first block was read.
+// finish proves the end, of which the first block was read. It is io.EOF then.
 func (r *Reader) finish() error {
 	if err := r.read(r.block[:]); err != nil {
 		return err
@@ -299,11 +310,8 @@ func (r *Reader) finish() error {
 	if r.block != [blockSize]byte{} {
 		return r.fail(fmt.Errorf("%w: half an end of archive", ErrHeader))
 	}
-	if err := r.leave(); err != nil {
+	if err := r.end(); err != nil {
 		return r.fail(err)
-	}
-	if r.next < len(r.disks) {
-		return r.fail(fmt.Errorf("%w: %s is missing", ErrIncomplete, r.disks[r.next].ID))
 	}
 	for padding := 0; ; {
 		n, err := r.in.Read(r.block[:])
@@ -317,7 +325,7 @@ func (r *Reader) finish() error {
 			return r.fail(ErrTrailingData)
 		}
 		if err == io.EOF {
-			return nil
+			return io.EOF
 		}
 		if err != nil {
 			return r.fail(r.src.classify(err))
@@ -326,4 +334,4 @@ func (r *Reader) finish() error {
 }
 
 // fail puts the place before err.
-func (r *Reader) fail(err error) error { return &FormatError{r.member, r.at, err} }
+func (r *Reader) fail(err error) error { return &FormatError{string(r.member), r.at, err} }

@@ -28,6 +28,8 @@ type Writer struct {
 	pos   int64
 	block [blockSize]byte
 	tail  []byte // padding, checksum header, checksum
+	name  []byte
+	zeros [3 * blockSize]byte
 	buf   []byte // of WriteDisk
 	size  int64
 	err   error
@@ -46,7 +48,7 @@ func NewWriter(w io.Writer, ova *OVA, opts *WriterOptions) (*Writer, error) {
 		return nil, err
 	}
 	wr := &Writer{w: w, opts: p.opts, disks: p.disks, dense: p.dense}
-	putHeader(&wr.block, ovaName, int64(len(p.ova)), p.opts.ModTime)
+	putHeader(wr.block[:], ovaName, int64(len(p.ova)), p.opts.ModTime)
 	wr.write(wr.block[:])
 	wr.write(p.ova)
 	wr.write(make([]byte, padded(int64(len(p.ova)))-int64(len(p.ova))))
@@ -102,22 +104,24 @@ func (w *Writer) WriteChunk(id string, off int64, data []byte) error {
 	if err := w.admit(id, off, int64(len(data))); err != nil {
 		return fmt.Errorf("xva: %s: chunk at %d: %w", id, off, err)
 	}
-	name := chunkName(id, off)
-	putHeader(&w.block, name, int64(len(data)), time.Unix(0, 0))
+	w.name = appendNumber(append(append(w.name[:0], id...), '/'), off/ChunkSize)
+	putHeader(w.block[:], w.name, int64(len(data)), time.Unix(0, 0))
 	w.write(w.block[:])
 	w.write(data)
-	pad := int(padded(int64(len(data)))) - len(data)
-	w.tail = append(w.tail[:0], make([]byte, pad+2*blockSize)...)
-	sum := w.opts.Checksum.sum(data)
-	putHeader(&w.block, name+w.opts.Checksum.suffix(), int64(len(sum)), time.Unix(0, 0))
-	copy(w.tail[pad:], w.block[:])
-	copy(w.tail[pad+blockSize:], sum)
+	w.appendTail(data)
 	w.write(w.tail)
 	w.pos = off + int64(len(data))
 	return w.err
 }
 
-func chunkName(id string, off int64) string { return id + "/" + chunkNumber(off/ChunkSize) }
+// appendTail makes what follows the data of a chunk: padding, and its checksum.
+func (w *Writer) appendTail(data []byte) {
+	pad := int(padded(int64(len(data)))) - len(data)
+	w.tail = append(w.tail[:0], w.zeros[:pad+2*blockSize]...)
+	w.name = append(w.name, w.opts.Checksum.suffix()...)
+	putHeader(w.tail[pad:], w.name, w.opts.Checksum.length(), time.Unix(0, 0))
+	w.opts.Checksum.appendSum(w.tail[:pad+blockSize], data)
+}
 
 // admit checks that a chunk may come now, and moves to its disk.
 func (w *Writer) admit(id string, off, length int64) error {
