@@ -59,6 +59,8 @@ type Reader struct {
 	scan  *scanner // passes over the data instead of reading it; nil otherwise
 	buf   []byte
 	block [blockSize]byte
+	part  *DiskReader // of NextDisk
+	held  *Chunk      // that ended it, and begins the next
 	err   error
 }
 

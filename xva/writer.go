@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"time"
 
 	"github.com/xenbackup/xenbackup/vhd/disk"
@@ -27,10 +28,7 @@ type Writer struct {
 	cur   int  // index in disks
 	pos   int64
 	block [blockSize]byte
-	tail  []byte // padding, checksum header, checksum
-	name  []byte
-	zeros [3 * blockSize]byte
-	buf   []byte // of WriteDisk
+	buf   []byte // of WriteChunk
 	size  int64
 	err   error
 }
@@ -104,23 +102,33 @@ func (w *Writer) WriteChunk(id string, off int64, data []byte) error {
 	if err := w.admit(id, off, int64(len(data))); err != nil {
 		return fmt.Errorf("xva: %s: chunk at %d: %w", id, off, err)
 	}
-	w.name = appendNumber(append(append(w.name[:0], id...), '/'), off/ChunkSize)
-	putHeader(w.block[:], w.name, int64(len(data)), time.Unix(0, 0))
-	w.write(w.block[:])
-	w.write(data)
-	w.appendTail(data)
-	w.write(w.tail)
+	w.buf = w.frame(w.buf, id, off, len(data))
+	copy(w.buf[blockSize:], data)
+	w.seal(w.buf, len(data))
+	w.write(w.buf)
 	w.pos = off + int64(len(data))
 	return w.err
 }
 
-// appendTail makes what follows the data of a chunk: padding, and its checksum.
-func (w *Writer) appendTail(data []byte) {
-	pad := int(padded(int64(len(data)))) - len(data)
-	w.tail = append(w.tail[:0], w.zeros[:pad+2*blockSize]...)
-	w.name = append(w.name, w.opts.Checksum.suffix()...)
-	putHeader(w.tail[pad:], w.name, w.opts.Checksum.length(), time.Unix(0, 0))
-	w.opts.Checksum.appendSum(w.tail[:pad+blockSize], data)
+// frame returns buf, made as long as a chunk with all that belongs to it, with its headers.
+func (w *Writer) frame(buf []byte, id string, off int64, length int) []byte {
+	size := int(padded(int64(length))) + 3*blockSize
+	if cap(buf) < size {
+		buf = make([]byte, size)
+	}
+	buf = buf[:size]
+	var room [nameSize]byte
+	name := appendNumber(append(append(room[:0], id...), '/'), off/ChunkSize)
+	putHeader(buf, name, int64(length), time.Unix(0, 0))
+	clear(buf[blockSize+length:])
+	name = append(name, w.opts.Checksum.suffix()...)
+	putHeader(buf[size-2*blockSize:], name, w.opts.Checksum.length(), time.Unix(0, 0))
+	return buf
+}
+
+// seal puts in the checksum of the data.
+func (w *Writer) seal(frame []byte, length int) {
+	w.opts.Checksum.appendSum(frame[:len(frame)-blockSize], frame[blockSize:blockSize+length])
 }
 
 // admit checks that a chunk may come now, and moves to its disk.
@@ -146,33 +154,73 @@ func (w *Writer) admit(id string, off, length int64) error {
 	return nil
 }
 
-// WriteDisk writes the disk id from src: the chunks that hold data by src.Extents, and those that must be there. An error of src is
-// wrapped.
+// WriteDisk writes the disk id from src: the chunks that hold data by src.Extents, and those that must be there. Chunks are read, by
+// several goroutines, and hashed while others are written; all goroutines have ended when it returns. An error of src is wrapped.
 func (w *Writer) WriteDisk(ctx context.Context, id string, src disk.Source) error {
-	if w.buf == nil {
-		w.buf = make([]byte, ChunkSize)
-	}
 	if err := checkSize(w.disks, id, src); err != nil {
 		return err
 	}
-	return runs(ctx, src, w.dense, func(first, end int64) error {
-		for off := first; off < end; off += ChunkSize {
-			if ctx.Err() != nil {
-				return fmt.Errorf("xva: %s: %w", id, context.Cause(ctx))
+	next, stop := iter.Pull2(offsets(ctx, src, w.dense))
+	defer stop()
+	frames := relay[frame]{
+		feed: func(f *frame) error {
+			off, err, ok := next()
+			if !ok {
+				return io.EOF
 			}
-			data := w.buf[:min(ChunkSize, src.Size()-off)]
-			if n, err := src.ReadAt(data, off); n < len(data) {
+			f.off, f.length = off, int(min(ChunkSize, src.Size()-off))
+			return err
+		},
+		work: func(f *frame) error {
+			f.buf = w.frame(f.buf, id, f.off, f.length)
+			if n, err := src.ReadAt(f.buf[blockSize:blockSize+f.length], f.off); n < f.length {
 				if err == nil || errors.Is(err, io.EOF) {
 					err = io.ErrUnexpectedEOF
 				}
-				return fmt.Errorf("xva: %s: read at %d: %w", id, off, err)
+				return fmt.Errorf("xva: %s: read at %d: %w", id, f.off, err)
 			}
-			if err := w.WriteChunk(id, off, data); err != nil {
-				return err
+			w.seal(f.buf, f.length)
+			return nil
+		},
+		take: func(f *frame) error { return w.writeFrame(id, f) },
+	}
+	return frames.run(ctx)
+}
+
+// frame is a chunk on its way into the archive.
+type frame struct {
+	off    int64
+	length int
+	buf    []byte
+}
+
+func (w *Writer) writeFrame(id string, f *frame) error {
+	if w.err != nil {
+		return w.err
+	}
+	if err := w.admit(id, f.off, int64(f.length)); err != nil {
+		return fmt.Errorf("xva: %s: chunk at %d: %w", id, f.off, err)
+	}
+	w.write(f.buf)
+	w.pos = f.off + int64(f.length)
+	return w.err
+}
+
+// offsets yields those of the chunks that an archive holds.
+func offsets(ctx context.Context, src disk.Source, dense bool) iter.Seq2[int64, error] {
+	return func(yield func(int64, error) bool) {
+		err := runs(ctx, src, dense, func(first, end int64) error {
+			for off := first; off < end; off += ChunkSize {
+				if !yield(off, nil) {
+					return errStop
+				}
 			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStop) {
+			yield(0, err)
 		}
-		return nil
-	})
+	}
 }
 
 // Size returns how many bytes were written.
