@@ -12,7 +12,7 @@ import (
 // with TLS) and the disk lies in files, the kernel sends the data from there.
 func (e *Export) WriteTo(w io.Writer) (int64, error) {
 	e.prepare(w)
-	shared := &copyBuffers{}
+	shared := &copyBuffers{chunk: copyChunk}
 	buf := shared.get()
 	var total int64
 	for e.err == nil {

@@ -32,7 +32,7 @@ func newFlattener(dst File, disk *mapping, l Layout, opts *CopyOptions) *flatten
 	if f.options.Workers <= 0 {
 		f.options.Workers = min(4, runtime.NumCPU())
 	}
-	f.shared = &copyBuffers{queue: make(chan queuedWrite, 1)}
+	f.shared = &copyBuffers{chunk: copyChunk, queue: make(chan queuedWrite, 1)}
 	for _, file := range f.disk.files {
 		f.pairs = append(f.pairs, newFilePair(dst, file, f.shared))
 	}

@@ -145,7 +145,7 @@ func (m *merger) copyBlocks(ctx context.Context, p *placement) (err error) {
 	oldest := m.links[0]
 	c := &blockCopy{
 		m: m, p: p, buf: make([]byte, oldest.bitmapLen+oldest.blockSize), bits: make(bitmap, oldest.bitmapLen),
-		full: bytes.Repeat([]byte{0xff}, int(oldest.bitmapLen)), pairs: make([]*filePair, len(m.links)), shared: new(copyBuffers),
+		full: bytes.Repeat([]byte{0xff}, int(oldest.bitmapLen)), pairs: make([]*filePair, len(m.links)), shared: &copyBuffers{chunk: mergeChunk},
 	}
 	c.group.SetLimit(mergeWorkers)
 	defer func() { err = cmp.Or(err, c.group.Wait()) }()

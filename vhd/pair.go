@@ -12,6 +12,8 @@ const (
 	// copyChunk is the size of a buffer through which data is copied: small enough to
 	// stay in a cache of the processor between the read and the write.
 	copyChunk = 256 << 10
+	// mergeChunk is the same where who reads a buffer also writes it.
+	mergeChunk = 128 << 10
 	// kernelChunk is what the kernel copies between two looks at the context.
 	kernelChunk = 8 << 20
 )
@@ -29,7 +31,8 @@ type filePair struct {
 
 // copyBuffers is what all pairs with the same destination share.
 type copyBuffers struct {
-	pool sync.Pool
+	chunk int64 // bytes of a buffer
+	pool  sync.Pool
 
 	// queue takes what is to be written to a file of the operating system. The
 	// kernel lets one write to a file at a time, and those who wait for it spin:
@@ -59,7 +62,7 @@ const zeroProbe = 4096
 func (p *filePair) zero(srcOff, n int64) (bool, error) {
 	buf := p.shared.get()
 	defer p.shared.pool.Put(buf)
-	for size := int64(zeroProbe); n > 0; size = copyChunk {
+	for size := int64(zeroProbe); n > 0; size = p.shared.chunk {
 		part := (*buf)[:min(n, size)]
 		if err := readExact(p.src, part, srcOff); err != nil {
 			return false, err
@@ -85,6 +88,7 @@ func (p *filePair) copy(ctx context.Context, dstOff, srcOff, n int64) error {
 		if done == 0 {
 			break
 		}
+		p.kernel.flush(dstOff, done)
 		dstOff, srcOff, n = dstOff+done, srcOff+done, n-done
 	}
 	if n == 0 {
@@ -95,7 +99,7 @@ func (p *filePair) copy(ctx context.Context, dstOff, srcOff, n int64) error {
 
 func (p *filePair) copyBuffered(ctx context.Context, dstOff, srcOff, n int64) error {
 	for n > 0 {
-		w := queuedWrite{p.shared.get(), min(n, copyChunk), dstOff}
+		w := queuedWrite{p.shared.get(), min(n, p.shared.chunk), dstOff}
 		if err := readExact(p.src, (*w.buf)[:w.n], srcOff); err != nil {
 			return err
 		}
@@ -152,11 +156,11 @@ func readExact(r io.ReaderAt, p []byte, off int64) error {
 	return fmt.Errorf("read at offset %d: %w", off+int64(n), err)
 }
 
-// get lends a buffer of copyChunk bytes.
+// get lends a buffer.
 func (c *copyBuffers) get() *[]byte {
 	if b, ok := c.pool.Get().(*[]byte); ok {
 		return b
 	}
-	b := make([]byte, copyChunk)
+	b := make([]byte, c.chunk)
 	return &b
 }
