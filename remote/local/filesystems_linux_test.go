@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/xenbackup/xenbackup/internal/testenv"
 	"github.com/xenbackup/xenbackup/remote"
 	"github.com/xenbackup/xenbackup/remote/local"
 	"github.com/xenbackup/xenbackup/remote/remotetest"
@@ -40,10 +41,10 @@ func TestEachFileSystemPassesTheHarness(t *testing.T) {
 // mounted is a disk of its own for one test.
 func mounted(t *testing.T, kind string) string {
 	t.Helper()
-	d := newLoopDisk(t, kind)
-	d.mount(t)
-	t.Cleanup(func() { d.unmount(t) })
-	return d.dir
+	d := testenv.NewLoopDisk(t, kind)
+	d.Mount(t)
+	t.Cleanup(func() { d.Unmount(t) })
+	return d.Dir
 }
 
 func TestRangesAreClonedWhereTheFileSystemCan(t *testing.T) {

@@ -7,17 +7,14 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/xenbackup/xenbackup/internal/testenv"
 	"github.com/xenbackup/xenbackup/remote"
@@ -33,36 +30,9 @@ func TestPowerCutsOnExt4LoseNothingCommitted(t *testing.T) { cutPower(t, "ext4")
 
 func TestPowerCutsOnXFSLoseNothingCommitted(t *testing.T) { cutPower(t, "xfs") }
 
-// aloneEnv marks the process that has the mounts of these tests to itself.
-const aloneEnv = "XENBACKUP_TEST_OWN_MOUNTS"
-
-// alone runs the test once more, in a process with a mount namespace of its own,
-// and tells whether this is that process. A container that starts meanwhile would
-// otherwise keep a copy of the mount, and with it the file system that was shut
-// down.
-func alone(t *testing.T) bool {
-	t.Helper()
-	if os.Getenv(aloneEnv) != "" {
-		return true
-	}
-	if os.Getuid() != 0 {
-		testenv.Missing(t, "mounting a disk needs root")
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=0")
-	cmd.Env = append(os.Environ(), aloneEnv+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-	out, err := cmd.CombinedOutput()
-	t.Logf("%s", out)
-	require.NoError(t, err)
-	if strings.Contains(string(out), "--- SKIP") {
-		t.SkipNow()
-	}
-	return false
-}
-
 func cutPower(t *testing.T, kind string) {
 	t.Helper()
-	if !alone(t) {
+	if !testenv.Alone(t) {
 		return
 	}
 	rounds := 4
@@ -71,76 +41,22 @@ func cutPower(t *testing.T, kind string) {
 		rounds, err = strconv.Atoi(v)
 		require.NoError(t, err)
 	}
-	d := newLoopDisk(t, kind)
+	d := testenv.NewLoopDisk(t, kind)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("%d power cuts on %s, seed %d", rounds, kind, seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	tree := &tree{files: map[string]*file{}}
 	committed := 0
 	for round := range rounds {
-		d.mount(t)
+		d.Mount(t)
 		committed += tree.work(t, d, rng, 1+rng.IntN(150))
-		d.unmount(t)
-		d.mount(t)
-		tree.check(t, d.dir, round)
-		d.unmount(t)
+		d.Unmount(t)
+		d.Mount(t)
+		tree.check(t, d.Dir, round)
+		d.Unmount(t)
 	}
 	t.Logf("%d files were committed", committed)
 	require.Positive(t, committed)
-}
-
-// loopDisk is a disk in a file.
-type loopDisk struct{ image, dir string }
-
-func newLoopDisk(t *testing.T, kind string) *loopDisk {
-	t.Helper()
-	if os.Getuid() != 0 {
-		testenv.Missing(t, "mounting a disk needs root")
-	}
-	mkfs := testenv.Require(t, "mkfs."+kind)
-	work := t.TempDir()
-	d := &loopDisk{filepath.Join(work, "image"), filepath.Join(work, "mnt")}
-	require.NoError(t, os.Mkdir(d.dir, 0o700))
-	image, err := os.Create(d.image)
-	require.NoError(t, err)
-	require.NoError(t, image.Truncate(384<<20)) // XFS wants 300 MiB
-	require.NoError(t, image.Close())
-	out, err := exec.CommandContext(t.Context(), mkfs, "-q", d.image).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	if out, err := d.tryMount(t.Context()); err != nil {
-		testenv.Missing(t, "cannot mount %s through a loop device here: %v: %s", kind, err, out)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(d.dir, unix.MNT_DETACH) }) // of a test that failed
-	d.unmount(t)
-	return d
-}
-
-func (d *loopDisk) tryMount(ctx context.Context) ([]byte, error) {
-	return exec.CommandContext(ctx, "mount", "-o", "loop", d.image, d.dir).CombinedOutput()
-}
-
-func (d *loopDisk) mount(t *testing.T) {
-	t.Helper()
-	out, err := d.tryMount(t.Context())
-	require.NoError(t, err, "%s", out)
-}
-
-func (d *loopDisk) unmount(t *testing.T) {
-	t.Helper()
-	out, err := exec.CommandContext(context.WithoutCancel(t.Context()), "umount", d.dir).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-}
-
-// cut stops the file system at once: what its journal and caches hold in memory
-// alone is gone. It is FS_IOC_SHUTDOWN without flushing the log.
-func (d *loopDisk) cut() error {
-	dir, err := os.Open(d.dir)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	const shutdown, noLogFlush = 0x8004587d, 2
-	return unix.IoctlSetPointerInt(int(dir.Fd()), shutdown, noLogFlush)
 }
 
 // tree knows what must be on the disk.
@@ -157,16 +73,16 @@ type file struct {
 
 // work commits files from two goroutines until the power goes, just before the
 // nth operation, and returns how many commits were answered.
-func (tr *tree) work(t *testing.T, d *loopDisk, rng *rand.Rand, n int) int {
+func (tr *tree) work(t *testing.T, d *testenv.LoopDisk, rng *rand.Rand, n int) int {
 	t.Helper()
-	disk, err := local.Open(d.dir, nil)
+	disk, err := local.Open(d.Dir, nil)
 	require.NoError(t, err)
 	defer disk.Close()
 	fsys := remotetest.NewFaulty(disk)
 	var cutErr error
 	fsys.CallAt(n, func() {
 		tr.darken(true)
-		cutErr = d.cut()
+		cutErr = d.Cut()
 	}, remotetest.Mutating()...)
 	tr.darken(false)
 	var group sync.WaitGroup
