@@ -16,6 +16,7 @@ type diskFile struct {
 	name string      // from the root of the repository
 	file remote.File // nil for a disk kept as a directory
 	img  *vhd.Image
+	size int64 // in bytes; 0 for a disk kept as a directory
 }
 
 func (f *diskFile) close() error {
@@ -43,7 +44,7 @@ func openDiskFile(ctx context.Context, fsys remote.Filesystem, name string, mode
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("catalog: disk %s: %w", name, err), file.Close())
 	}
-	return &diskFile{name: name, file: file, img: img}, nil
+	return &diskFile{name: name, file: file, img: img, size: img.FileSize()}, nil
 }
 
 // openAlias opens a disk that is kept as a directory, which lies below that of

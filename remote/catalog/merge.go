@@ -7,23 +7,42 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/xenbackup/xenbackup/remote"
 	"github.com/xenbackup/xenbackup/vhd"
 )
 
-// merger is one run of Session.Merge.
+// merger is one run of Session.Merge, or of a clean, which finds more and does
+// otherwise with it.
 type merger struct {
-	s      *Session
-	opts   *MergeOptions
-	report *MergeReport
+	s     *Session
+	opts  *MergeOptions
+	clean *cleaner // nil for a merge
+	start time.Time
 
-	points  []*Point
-	files   []string         // in the directory of the VM
-	refs    map[string]bool  // disks that points refer to, from the root
-	dirs    []*vdiDir        // sorted
+	points []*Point
+	files  []string        // in the directory of the VM
+	refs   map[string]bool // disks that points refer to, from the root
+	dirs   []*vdiDir       // sorted
+
+	mu      sync.Mutex // of all below: directories are put in order several at once
+	report  *MergeReport
 	blocked bool             // something of the VM is unknown: change nothing
 	sizes   map[string]int64 // of merged disks, by path from the root
+	begun   int              // merges, by this run
+	bytes   int64            // that they moved
+}
+
+func newMerger(s *Session, opts *MergeOptions) *merger {
+	if opts == nil {
+		opts = &MergeOptions{}
+	}
+	return &merger{
+		s: s, opts: opts, start: time.Now(), report: &MergeReport{},
+		sizes: map[string]int64{}, refs: map[string]bool{},
+	}
 }
 
 func (m *merger) run(ctx context.Context) error {
@@ -36,7 +55,7 @@ func (m *merger) run(ctx context.Context) error {
 	if err := m.proveUnused(ctx); err != nil {
 		return err
 	}
-	if m.blocked {
+	if m.isBlocked() {
 		return nil
 	}
 	if err := m.removeTemps(ctx); err != nil {
@@ -44,33 +63,59 @@ func (m *merger) run(ctx context.Context) error {
 	}
 	// That a JSON is gone must be durable before its disks are touched: whoever
 	// removed it may have been killed before that.
-	if err := remote.SyncDir(ctx, m.s.fsys, m.s.dir); err != nil {
-		return fmt.Errorf("catalog: vm %s: %w", m.s.vm, err)
+	if err := m.syncVM(ctx); err != nil {
+		return err
 	}
-	var errs []error
-	for _, d := range m.dirs {
-		if !d.leave {
-			errs = append(errs, m.resume(ctx, d))
-		}
-	}
+	errs := []error{m.eachDir(ctx, m.resume)}
 	for _, d := range m.dirs {
 		if !d.leave {
 			errs = append(errs, m.openDisks(ctx, d))
 		}
 	}
-	if err := m.stopped(ctx, errs); err != nil || m.blocked {
+	if err := m.stopped(ctx, errs); err != nil || m.isBlocked() {
 		return errors.Join(append(errs, err, m.finish(ctx))...)
 	}
-	for _, d := range m.dirs {
-		if !d.leave {
-			errs = append(errs, m.tidy(ctx, d))
-		}
-		if err := m.stopped(ctx, errs); err != nil {
-			return errors.Join(append(errs, err)...)
-		}
+	if err := m.beforeRemoval(ctx); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	errs = append(errs, m.eachDir(ctx, m.tidy))
+	if err := m.stopped(ctx, errs); err != nil {
+		return errors.Join(append(errs, err)...)
 	}
 	errs = append(errs, m.finish(ctx), m.removeArchives(ctx))
 	return errors.Join(errs...)
+}
+
+// eachDir puts directories in order, several at once. What fails in one does not
+// stop the others; the end of ctx, or of the lock, does.
+func (m *merger) eachDir(ctx context.Context, do func(context.Context, *vdiDir) error) error {
+	errs := make([]error, len(m.dirs))
+	slots := make(chan struct{}, max(1, m.opts.Parallel))
+	var running sync.WaitGroup
+	for i, d := range m.dirs {
+		slots <- struct{}{}
+		if ctx.Err() != nil || m.lost() != nil {
+			break
+		}
+		running.Go(func() {
+			defer func() { <-slots }()
+			if !d.leave {
+				errs[i] = do(ctx, d)
+			}
+		})
+	}
+	running.Wait()
+	return errors.Join(append(errs, m.lost())...)
+}
+
+func (m *merger) syncVM(ctx context.Context) error {
+	if m.isDry() {
+		return nil
+	}
+	if err := remote.SyncDir(ctx, m.s.fsys, m.s.dir); err != nil {
+		return fmt.Errorf("catalog: vm %s: %w", m.s.vm, err)
+	}
+	return nil
 }
 
 // stopped tells whether going on is pointless.
@@ -81,7 +126,28 @@ func (m *merger) stopped(ctx context.Context, errs []error) error {
 	if errors.Join(errs...) == nil {
 		return nil
 	}
+	return m.lost()
+}
+
+// lost is non-nil once the lock is; looking needs none.
+func (m *merger) lost() error {
+	if m.isDry() {
+		return nil
+	}
 	return m.s.Err()
+}
+
+// block: nothing of the VM may be changed any more, since something is unknown.
+func (m *merger) block() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.blocked = true
+}
+
+func (m *merger) isBlocked() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.blocked
 }
 
 // readPoints reads every JSON. One that cannot be read may refer to anything.
@@ -107,7 +173,7 @@ func (m *merger) readPoints(ctx context.Context) error {
 		}
 		if err != nil {
 			m.unknown(path.Join(m.s.dir, e.Name()), err)
-			m.blocked = true
+			m.block()
 			continue
 		}
 		m.points = append(m.points, p)
@@ -149,16 +215,44 @@ func (m *merger) removeTemp(ctx context.Context, dir, name string) error {
 	if !remote.IsTemp(name) || m.refs[full] {
 		return nil
 	}
+	if m.clean != nil {
+		return m.clean.temp(ctx, full)
+	}
 	return m.remove(ctx, full)
+}
+
+// discard removes what is proven to be garbage. A clean does so only when it was
+// so before, and moves it aside; hold lets it be remembered and no more.
+func (m *merger) discard(ctx context.Context, g garbageItem) (gone bool, err error) {
+	if m.clean != nil {
+		return m.clean.discard(ctx, g)
+	}
+	if g.isTree {
+		err = remote.RemoveAll(ctx, m.s.fsys, g.name)
+		if err != nil {
+			return false, fmt.Errorf("catalog: %w", err)
+		}
+		m.removed(g.name)
+		return true, nil
+	}
+	return true, m.remove(ctx, g.name)
 }
 
 func (m *merger) remove(ctx context.Context, name string) error {
 	if err := m.s.fsys.Remove(ctx, name); err != nil {
 		return fmt.Errorf("catalog: %w", err)
 	}
-	m.report.Removed = append(m.report.Removed, m.rel(name))
+	m.removed(name)
 	return nil
 }
+
+func (m *merger) removed(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.report.Removed = append(m.report.Removed, m.rel(name))
+}
+
+func (m *merger) isDry() bool { return m.clean != nil && m.clean.dry }
 
 // finish brings up to date what depends on the merges that were made.
 func (m *merger) finish(ctx context.Context) error {
@@ -166,7 +260,10 @@ func (m *merger) finish(ctx context.Context) error {
 	for _, p := range m.points {
 		errs = append(errs, m.updatePoint(ctx, p))
 	}
-	return errors.Join(append(errs, m.s.dropCache(ctx))...)
+	if m.clean == nil || len(m.report.Merged) > 0 {
+		errs = append(errs, m.s.dropCache(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // updatePoint writes the metadata of a point whose disks were merged as Xen
@@ -183,6 +280,10 @@ func (m *merger) updatePoint(ctx context.Context, p *Point) error {
 	if !merged || !m.s.fsys.Properties().AtomicReplace {
 		return nil
 	}
+	return m.rewritePoint(ctx, p, size)
+}
+
+func (m *merger) rewritePoint(ctx context.Context, p *Point, size int64) error {
 	p.Metadata.Size = size
 	p.Metadata.IsVHDDifferencing = make(map[string]bool, len(p.Metadata.VHDs))
 	for ref := range p.Metadata.VHDs {
@@ -211,7 +312,7 @@ func (m *merger) removeArchives(ctx context.Context) error {
 		used[strings.TrimSuffix(path.Base(p.ID), ".json")+".xva"] = true
 		used[path.Clean(p.Metadata.XVA)] = true
 	}
-	if len(m.points) == 0 {
+	if len(m.points) == 0 && m.clean == nil {
 		return nil
 	}
 	for _, name := range m.files {
@@ -220,7 +321,8 @@ func (m *merger) removeArchives(ctx context.Context) error {
 		if _, err := ParseDate(stem); !ok || err != nil || used[archive] {
 			continue
 		}
-		if err := m.remove(ctx, path.Join(m.s.dir, name)); err != nil {
+		g := garbageItem{name: path.Join(m.s.dir, name), kind: KindArchive, err: errNoPoint}
+		if _, err := m.discard(ctx, g); err != nil {
 			return err
 		}
 	}
@@ -230,29 +332,72 @@ func (m *merger) removeArchives(ctx context.Context) error {
 func (m *merger) rel(name string) string { return strings.TrimPrefix(name, m.s.dir+"/") }
 
 func (m *merger) unknown(name string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.report.Unknown = append(m.report.Unknown, Finding{m.rel(name), err})
 }
 
 func (m *merger) left(name string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.report.Left = append(m.report.Left, Finding{m.rel(name), err})
 }
 
 // merge runs or resumes one merge in the directory d.
 func (m *merger) merge(ctx context.Context, d *vdiDir, chain []string, resumed bool) error {
 	youngest := path.Join(d.path, chain[len(chain)-1])
+	if m.clean != nil && !m.clean.mayMerge(youngest, chain, resumed) {
+		return nil
+	}
+	if !m.mayBegin(resumed) {
+		m.deferred(youngest)
+		return nil
+	}
 	opts := &vhd.MergeOptions{Logger: m.s.c.log, Lost: m.s.Err}
 	if m.opts.Progress != nil {
-		opts.Progress = func(done, total int64) { m.opts.Progress(m.rel(youngest), done, total) }
+		opts.Progress = func(done, total int64) { m.progress(youngest, done, total) }
 	}
 	res, err := vhd.Merge(ctx, &diskDir{m.s.fsys, d.path}, &vhd.MergePlan{Chain: chain}, opts)
+	m.mu.Lock()
+	m.bytes += res.Merged
+	m.mu.Unlock()
 	if err != nil {
 		err = fmt.Errorf("catalog: merge %s: %w", youngest, err)
 		m.unknown(youngest, err)
 		return err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.sizes[youngest] = res.Size
 	m.report.Merged = append(m.report.Merged, MergedDisk{
 		Path: m.rel(youngest), Chain: chain, Size: res.Size, Bytes: res.Merged, Resumed: resumed,
 	})
 	return nil
+}
+
+// mayBegin tells whether the bounds of this run leave room for another merge. One
+// that was begun is always finished.
+func (m *merger) mayBegin(resumed bool) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	o := m.opts
+	full := (o.AtMost > 0 && m.begun >= o.AtMost) || (o.MaxBytes > 0 && m.bytes >= o.MaxBytes) ||
+		(o.MaxTime > 0 && time.Since(m.start) >= o.MaxTime)
+	if full && !resumed {
+		return false
+	}
+	m.begun++
+	return true
+}
+
+func (m *merger) deferred(youngest string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.report.Deferred = append(m.report.Deferred, m.rel(youngest))
+}
+
+func (m *merger) progress(youngest string, done, total int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.opts.Progress(m.rel(youngest), done, total)
 }

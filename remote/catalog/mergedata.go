@@ -25,7 +25,7 @@ func (m *merger) claim(ctx context.Context, d *vdiDir, n *diskNode) error {
 		return err
 	}
 	if path.Dir(target) != dataDir || !isDiskName(path.Base(target)) || isAliasName(target) {
-		m.blocked = true // it may be the data of any disk
+		m.block() // it may be the data of any disk
 		return fmt.Errorf("%s: %w", target, errAlias)
 	}
 	n.data = path.Join(d.path, target)
@@ -57,8 +57,8 @@ func (m *merger) removeData(ctx context.Context, d *vdiDir) error {
 		claimed[n.data] = true
 	}
 	for _, name := range again.names {
-		if !isAliasName(name) {
-			continue
+		if n := d.disks[name]; !isAliasName(name) || (n != nil && n.err != nil) {
+			continue // no alias, or one that is proven to stand for nothing
 		}
 		target, err := vhd.AliasTarget(ctx, &diskDir{m.s.fsys, d.path}, name)
 		if err != nil {
@@ -91,10 +91,13 @@ func (m *merger) removeData(ctx context.Context, d *vdiDir) error {
 			m.left(full, errData)
 			continue
 		}
-		if err := remote.RemoveAll(ctx, m.s.fsys, full); err != nil {
-			return fmt.Errorf("catalog: %w", err)
+		gone, err := m.discard(ctx, garbageItem{name: full, kind: KindData, err: errNoAlias, isTree: true})
+		if err != nil {
+			return err
 		}
-		m.report.Removed = append(m.report.Removed, m.rel(full))
+		if !gone {
+			continue
+		}
 		if err := remote.SyncDir(ctx, m.s.fsys, path.Dir(full)); err != nil {
 			return fmt.Errorf("catalog: %w", err)
 		}

@@ -18,7 +18,7 @@ import (
 func (m *merger) proveUnused(ctx context.Context) error {
 	var unused []string
 	for _, name := range m.files {
-		if strings.HasSuffix(name, ".xva") {
+		if strings.HasSuffix(strings.TrimSuffix(name, ".checksum"), ".xva") {
 			unused = append(unused, name)
 		}
 	}
@@ -43,7 +43,7 @@ func (m *merger) proveUnused(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		m.unknown(path.Join(m.s.dir, point), cmp.Or(err, errUnlisted))
-		m.blocked = true
+		m.block()
 	}
 	return nil
 }

@@ -15,22 +15,44 @@ func (m *merger) tidy(ctx context.Context, d *vdiDir) error {
 	if len(d.torn) > 0 {
 		return m.mergeAnew(ctx, d)
 	}
-	for _, n := range garbage(d) {
-		if err := m.remove(ctx, path.Join(d.path, n.name)); err != nil {
-			return err
-		}
-		// Children go before their parents, also after a power cut.
-		if err := remote.SyncDir(ctx, m.s.fsys, d.path); err != nil {
-			return fmt.Errorf("catalog: %w", err)
-		}
-		forget(d, n)
+	if err := m.discardDisks(ctx, d); err != nil {
+		return err
 	}
 	for _, chain := range m.chains(d) {
 		if err := m.merge(ctx, d, chain, false); err != nil {
 			return err
 		}
 	}
-	return m.removeData(ctx, d)
+	if err := m.removeData(ctx, d); err != nil || m.clean == nil {
+		return err
+	}
+	return m.tidyRest(ctx, d)
+}
+
+// discardDisks removes the disks that nothing needs, children before their parents,
+// also after a power cut.
+func (m *merger) discardDisks(ctx context.Context, d *vdiDir) error {
+	for _, n := range m.garbage(d) {
+		g := garbageItem{name: path.Join(d.path, n.name), kind: KindDisk, err: errNoPoint, hold: len(n.children) > 0}
+		if n.err != nil {
+			g.err, g.isCorrupt = n.err, true
+		}
+		if m.clean != nil {
+			g.data = n.data
+		}
+		gone, err := m.discard(ctx, g)
+		if err != nil {
+			return err
+		}
+		if !gone {
+			continue
+		}
+		if err := remote.SyncDir(ctx, m.s.fsys, d.path); err != nil {
+			return fmt.Errorf("catalog: %w", err)
+		}
+		forget(d, n)
+	}
+	return nil
 }
 
 // mergeAnew makes the merges whose state was torn, as the points and the disks
@@ -51,13 +73,13 @@ func (m *merger) mergeAnew(ctx context.Context, d *vdiDir) error {
 	return nil
 }
 
-// garbage returns the disks that no point needs, children before parents. A
-// disk whose parent is missing is not proven to be garbage.
-func garbage(d *vdiDir) []*diskNode {
+// garbage returns the disks that no point needs, children before parents. To a
+// merge, a disk whose parent is missing is not proven to be garbage.
+func (m *merger) garbage(d *vdiDir) []*diskNode {
 	var found []*diskNode
 	var visit func(n *diskNode) (needed bool)
 	visit = func(n *diskNode) bool {
-		needed := n.used || n.orphan
+		needed := n.used || (n.orphan && m.clean == nil)
 		for _, child := range n.children {
 			if visit(child) {
 				needed = true

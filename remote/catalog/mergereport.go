@@ -1,21 +1,47 @@
 package catalog
 
-import "context"
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+)
 
 // MergeOptions directs [Session.Merge]. nil is fine.
 type MergeOptions struct {
 	// Progress is called now and then with the file that is being merged and the
-	// bytes of it that are done, of how many. It must not block.
+	// bytes of it that are done, of how many. It must not block. With Parallel,
+	// several files take turns; calls never overlap.
 	Progress func(disk string, done, total int64)
+
+	// Parallel is how many disks are put in order at once; 0 is one. Disks of one
+	// directory always follow each other.
+	Parallel int
+
+	// No merge is begun after AtMost of them, after MaxBytes were moved, or when
+	// MaxTime has passed; 0 is no bound. What has begun is finished, and so is what
+	// was interrupted earlier: until then Xen Orchestra may not be able to read it.
+	// What was put off is in MergeReport.Deferred, and is the next run's.
+	AtMost   int
+	MaxBytes int64
+	MaxTime  time.Duration
 }
 
 // MergeReport says what [Session.Merge] did. Paths are relative to the
 // directory of the VM.
 type MergeReport struct {
-	Merged  []MergedDisk
-	Removed []string  // files that were proven to be garbage
-	Unknown []Finding // what could not be judged: nothing near it was changed
-	Left    []Finding // what is not in order but was not proven to be garbage
+	Merged   []MergedDisk
+	Removed  []string  // files that were proven to be garbage
+	Unknown  []Finding // what could not be judged: nothing near it was changed
+	Left     []Finding // what is not in order but was not proven to be garbage
+	Deferred []string  // disks whose merges the bounds of MergeOptions put off
+}
+
+// sort makes the order one that does not tell what ran at the same time.
+func (r *MergeReport) sort() {
+	slices.SortStableFunc(r.Merged, func(a, b MergedDisk) int { return cmp.Compare(a.Path, b.Path) })
+	slices.Sort(r.Removed)
+	slices.Sort(r.Deferred)
 }
 
 // MergedDisk is a disk that took in the disks before it.
@@ -49,19 +75,16 @@ type Finding struct {
 //     cache of Xen Orchestra.
 //
 // Unknown is not garbage. As long as one JSON of the VM, or one directory or
-// disk, cannot be read, nothing but temporary files is touched; a damaged disk, or
-// an alias that cannot be followed, stops changes in its own directory.
+// disk, cannot be read, nothing is touched; a damaged disk, or an alias that
+// cannot be followed, stops changes in its own directory.
 // So it is when a listing proves to lack a point whose disk or archive is there.
 // Directories that no point refers to are left alone, and disks whose parent is
-// missing: they are reported.
+// missing: they are reported, and [Session.Clean] knows more about them.
 //
 // The report is never nil, and complete up to the error. When a merge fails,
 // others go on.
 func (s *Session) Merge(ctx context.Context, opts *MergeOptions) (*MergeReport, error) {
-	if opts == nil {
-		opts = &MergeOptions{}
-	}
-	m := &merger{s: s, opts: opts, report: &MergeReport{}, sizes: map[string]int64{}, refs: map[string]bool{}}
+	m := newMerger(s, opts)
 	if s.writing.Load() > 0 {
 		return m.report, ErrBusy
 	}
@@ -69,5 +92,8 @@ func (s *Session) Merge(ctx context.Context, opts *MergeOptions) (*MergeReport, 
 		return m.report, err
 	}
 	err := m.run(ctx)
+	if m.opts.Parallel > 1 {
+		m.report.sort()
+	}
 	return m.report, err
 }

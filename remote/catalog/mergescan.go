@@ -19,6 +19,9 @@ type vdiDir struct {
 	names   []string // of the disks, sorted
 	pending []string // disks that have a merge state
 	temps   []string
+	xoTemps []string // temporary files of Xen Orchestra
+	stale   []string // merge states whose disks are gone
+	strays  []string // what no tool makes
 	torn    []string // disks whose merge state was torn: the merge begins anew
 	data    bool     // there is a directory for what aliases stand for
 	leave   bool     // do not touch
@@ -34,8 +37,10 @@ type diskNode struct {
 	full     bool // it has no parent
 	parent   *diskNode
 	children []*diskNode
-	used     bool // a point refers to it
-	orphan   bool // a parent, its own or further up, is missing
+	used     bool  // a point refers to it
+	orphan   bool  // a parent, its own or further up, is missing or damaged
+	err      error // of a damaged one that no point refers to, which a clean judges; nil otherwise
+	size     int64 // of the file; 0 of a directory
 }
 
 var (
@@ -48,6 +53,8 @@ var (
 	errAlias         = errors.New("an alias stands for something that is not its own")
 	errElsewhere     = errors.New("an alias stands for it, and it is not listed as a directory or file")
 	errData          = errors.New("no alias stands for it, and it is no disk")
+	errNoPoint       = errors.New("no point needs it")
+	errNoAlias       = errors.New("no alias stands for it")
 	errUnlisted      = errors.New("it is there, and the listing of its directory left it out")
 	errNotPlain      = errors.New("not a plain file or directory where a disk should be")
 )
@@ -69,7 +76,7 @@ func (m *merger) readDirs(ctx context.Context) error {
 	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
 		if err := m.checkPlace(ctx, dir, below); err != nil {
 			m.unknown(dir, err)
-			m.blocked = true
+			m.block()
 			continue
 		}
 		d, err := m.readDir(ctx, dir)
@@ -78,10 +85,12 @@ func (m *merger) readDirs(ctx context.Context) error {
 		}
 		if err != nil {
 			m.unknown(dir, err)
-			m.blocked = m.blocked || isUnknown(err)
+			if isUnknown(err) {
+				m.block()
+			}
 			continue
 		}
-		if !dirs[dir] && (len(d.names) > 0 || d.data) {
+		if !dirs[dir] && (len(d.names) > 0 || d.data) && m.clean == nil {
 			d.leave = true
 			m.left(dir, errUnreferenced)
 		}
@@ -125,8 +134,9 @@ func (m *merger) readDir(ctx context.Context, dir string) (*vdiDir, error) {
 		case name == dataDir && e.IsDir():
 			d.data = true
 		case e.IsDir():
+			d.strays = append(d.strays, name)
 		case isDiskName(name) && !e.Type().IsRegular():
-			m.blocked = true // a link may lead to any other disk
+			m.block() // a link may lead to any other disk
 			return nil, fmt.Errorf("%s: %w", name, errNotPlain)
 		case isDiskName(name):
 			d.names = append(d.names, name)
@@ -134,6 +144,10 @@ func (m *merger) readDir(ctx context.Context, dir string) (*vdiDir, error) {
 			d.temps = append(d.temps, name)
 		case isState:
 			d.pending = append(d.pending, oldest)
+		case isXOTemp(name):
+			d.xoTemps = append(d.xoTemps, name)
+		default:
+			d.strays = append(d.strays, name)
 		}
 	}
 	return d, nil
@@ -156,6 +170,10 @@ func (m *merger) resume(ctx context.Context, d *vdiDir) error {
 	}
 	for _, oldest := range d.pending {
 		state, err := readMerge(ctx, m.s.fsys, d.path, oldest)
+		if m.isStale(d, oldest, &state, err) {
+			d.stale = append(d.stale, oldest)
+			continue
+		}
 		if errors.Is(err, vhd.ErrMergeState) && !m.refs[path.Join(d.path, oldest)] {
 			d.torn = append(d.torn, oldest)
 			continue
@@ -172,6 +190,10 @@ func (m *merger) resume(ctx context.Context, d *vdiDir) error {
 			return err
 		}
 	}
+	if m.isDry() { // what else is here shows once this is done
+		d.leave = d.leave || len(d.pending) > len(d.stale)+len(d.torn)
+		return nil
+	}
 	if err := m.refresh(ctx, d); err != nil {
 		d.leave = true
 		return err
@@ -179,12 +201,29 @@ func (m *merger) resume(ctx context.Context, d *vdiDir) error {
 	return nil
 }
 
+// isStale tells whether nothing is left to be done by a merge, since neither its
+// oldest disk nor its youngest exists, and no point misses one of them.
+func (m *merger) isStale(d *vdiDir, oldest string, p *pendingMerge, err error) bool {
+	if err != nil && !errors.Is(err, vhd.ErrMergeState) {
+		return false
+	}
+	chain := []string{oldest}
+	if err == nil {
+		chain = append(chain, p.state.Chain...)
+	}
+	return !slices.ContainsFunc(chain, func(name string) bool {
+		return slices.Contains(d.names, name) || m.refs[path.Join(d.path, name)]
+	})
+}
+
 // condemn leaves d alone, and everything else too unless the cause is proven
 // to be in the content.
 func (m *merger) condemn(d *vdiDir, name string, err error) {
 	m.unknown(name, err)
 	d.leave = true
-	m.blocked = m.blocked || isUnknown(err) && !errors.Is(err, errStateMismatch) && !errors.Is(err, errTwoChildren)
+	if isUnknown(err) && !errors.Is(err, errStateMismatch) && !errors.Is(err, errTwoChildren) {
+		m.block()
+	}
 }
 
 // openDisks opens every disk in d and links children to parents.
@@ -200,12 +239,18 @@ func (m *merger) openDisks(ctx context.Context, d *vdiDir) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if m.clean != nil && !m.refs[full] && m.isRuined(ctx, d, name, err) {
+			d.disks[name] = &diskNode{name: name, full: true, orphan: true, err: err}
+			continue
+		}
 		if err != nil {
-			m.blocked = m.blocked || isAliasName(name) && errors.Is(err, ErrOutside) // it may be the data of any disk
+			if isAliasName(name) && errors.Is(err, ErrOutside) {
+				m.block() // it may be the data of any disk
+			}
 			m.condemn(d, full, err)
 			continue
 		}
-		n := &diskNode{name: name, uuid: f.img.UUID(), used: m.refs[full], ref: f.img.Parent()}
+		n := &diskNode{name: name, uuid: f.img.UUID(), used: m.refs[full], ref: f.img.Parent(), size: f.size}
 		if err := m.claim(ctx, d, n); err != nil {
 			m.condemn(d, full, errors.Join(err, f.close()))
 			continue
@@ -238,6 +283,10 @@ func (m *merger) link(d *vdiDir) {
 		switch {
 		case errors.Is(err, errParentMissing):
 			n.orphan = true
+			if m.clean != nil && !n.used {
+				n.err = err
+				continue
+			}
 			d.leave = true
 			m.left(path.Join(d.path, name), err)
 		case err != nil:
@@ -254,6 +303,12 @@ func (m *merger) link(d *vdiDir) {
 			n.orphan = n.orphan || up.orphan
 		}
 	}
+	for _, name := range d.names { // what a point needs, and does not stand on what it must
+		if n := d.disks[name]; n.used && n.orphan && !d.leave {
+			d.leave = true
+			m.left(path.Join(d.path, name), errParentMissing)
+		}
+	}
 }
 
 // findParent links n to the disk that is its parent. A parent elsewhere, or
@@ -266,14 +321,14 @@ func (m *merger) findParent(d *vdiDir, n *diskNode) error {
 			return err
 		}
 		if path.Dir(full) != d.path {
-			m.blocked = true // its parent is another directory's to delete
+			m.block() // its parent is another directory's to delete
 			return fmt.Errorf("parent %q: %w", candidate, ErrOutside)
 		}
 		parent, ok := d.disks[path.Base(full)]
 		if !ok {
 			continue
 		}
-		if parent.uuid == n.ref.UUID {
+		if parent.uuid == n.ref.UUID || parent.err != nil {
 			n.parent = parent
 			parent.children = append(parent.children, n)
 			return nil
