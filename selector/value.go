@@ -51,9 +51,8 @@ func property(v any, name string) any {
 	case []string:
 		return element(len(v), name, func(i int) any { return v[i] })
 	case string:
-		if name == "length" {
-			return len(utf16.Encode([]rune(v)))
-		}
+		units := utf16.Encode([]rune(v))
+		return element(len(units), name, func(i int) any { return string(utf16.Decode(units[i : i+1])) })
 	case partial:
 		if p, ok := v[name]; ok {
 			return p
