@@ -60,10 +60,10 @@ type evidence struct {
 	// Of a whole file: the digests that are right, the newest first. While metadata
 	// is replaced there are two.
 	Content []digest `json:"content,omitempty"`
-	// Of metadata: some disk was a difference when it was written.
-	Differencing bool   `json:"differencing,omitempty"`
-	JobID        string `json:"jobId,omitempty"`
-	Timestamp    int64  `json:"timestamp,omitempty"`
+	// Of metadata.
+	Rest      digest `json:"rest,omitzero"` // of what merges leave as it is, see sumOfRest
+	JobID     string `json:"jobId,omitempty"`
+	Timestamp int64  `json:"timestamp,omitempty"`
 
 	Disk *diskEvidence `json:"disk,omitempty"`
 

@@ -136,8 +136,8 @@ func recordPoint(ctx context.Context, fsys remote.Filesystem, name string, data,
 	if old != nil {
 		e.Content = append(e.Content, sha256.Sum256(old))
 	}
-	for _, differs := range p.Metadata.IsVHDDifferencing {
-		e.Differencing = e.Differencing || differs
+	if e.Rest, err = sumOfRest(data); err != nil {
+		return err
 	}
 	e.JobID, e.Timestamp = p.Metadata.JobID, p.Metadata.Timestamp
 	return writeEvidence(ctx, fsys, e, "")

@@ -83,6 +83,9 @@ func (m *merger) run(ctx context.Context) error {
 		return errors.Join(append(errs, err)...)
 	}
 	errs = append(errs, m.finish(ctx), m.removeArchives(ctx))
+	if !m.isDry() {
+		m.s.sweepEvidence(ctx)
+	}
 	return errors.Join(errs...)
 }
 
@@ -293,7 +296,7 @@ func (m *merger) rewritePoint(ctx context.Context, p *Point, size int64) error {
 	if err != nil {
 		return err
 	}
-	err = remote.WriteFile(ctx, m.s.fsys, p.ID, data)
+	err = m.s.replaceMetadata(ctx, p.ID, data)
 	if errors.Is(err, fs.ErrPermission) {
 		m.left(p.ID, err)
 		return nil
@@ -357,6 +360,7 @@ func (m *merger) merge(ctx context.Context, d *vdiDir, chain []string, resumed b
 	if m.opts.Progress != nil {
 		opts.Progress = func(done, total int64) { m.progress(youngest, done, total) }
 	}
+	m.s.foresee(ctx, d.path, chain)
 	res, err := vhd.Merge(ctx, &diskDir{m.s.fsys, d.path}, &vhd.MergePlan{Chain: chain}, opts)
 	m.mu.Lock()
 	m.bytes += res.Merged
@@ -366,6 +370,7 @@ func (m *merger) merge(ctx context.Context, d *vdiDir, chain []string, resumed b
 		m.unknown(youngest, err)
 		return err
 	}
+	m.s.settle(ctx, d.path, chain)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.sizes[youngest] = res.Size

@@ -216,6 +216,9 @@ func (s *Session) deletePoint(ctx context.Context, p *Point) error {
 	if err := remote.SyncDir(ctx, s.fsys, s.dir); err != nil {
 		return fmt.Errorf("catalog: point %s: %w", p.ID, err)
 	}
+	if err := removeEvidence(ctx, s.fsys, p.ID); err != nil {
+		return err
+	}
 	if err := s.dropCache(ctx); err != nil {
 		return err
 	}
