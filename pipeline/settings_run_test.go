@@ -76,7 +76,7 @@ func TestDeleteFirstDeletesNothingForAPointThatCannotBeBegun(t *testing.T) {
 		require.NoError(t, remote.MkdirAll(t.Context(), sealed, path.Dir(p.ID)))
 		require.NoError(t, remote.WriteFile(t.Context(), sealed, p.ID, data))
 	}
-	w.remotes["r"], err = catalog.Open(t.Context(), w.fsys("r"), &catalog.Options{Key: key})
+	w.remotes["r"], err = catalog.Open(t.Context(), w.fsys("r"), &catalog.Options{Key: key, Format: catalog.FormatFile})
 	require.NoError(t, err)
 	_, err = w.run()
 	require.Error(t, err)

@@ -17,13 +17,17 @@ type Base struct {
 	UUID  vhd.UUID // of the snapshot VDI it was exported from
 	Size  int64    // virtual size in bytes
 	Links int      // length of its chain, the full one included
+
+	Format DiskFormat // of the whole chain
 }
 
 // FindBase returns the disk whose footer has the uuid snapshotVDI, in the
 // directory of the job and the VM's own VDI, and whose chain opens completely
 // down to a full one: what a delta since that snapshot can be appended to. It
 // returns nil without an error when there is none: then the disk must be
-// exported in full. A disk that cannot be read is no base either.
+// exported in full. A disk that cannot be read is no base either, nor one whose
+// chain is not kept in one way, or in another than [Options.Format] says: Xen
+// Orchestra, too, makes the next backup of such a disk a full one.
 func (s *Session) FindBase(ctx context.Context, jobID, sourceVDI, snapshotVDI string) (*Base, error) {
 	if !isElement(jobID) || !isElement(sourceVDI) {
 		return nil, fmt.Errorf("catalog: job %q, vdi %q: %w", jobID, sourceVDI, ErrInvalidName)
@@ -42,7 +46,7 @@ func (s *Session) FindBase(ctx context.Context, jobID, sourceVDI, snapshotVDI st
 	}
 	for _, e := range slices.Backward(entries) { // the newest is the likely one
 		name := e.Name()
-		if !isDiskName(name) || isAliasName(name) || e.IsDir() {
+		if !isDiskName(name) || e.IsDir() {
 			continue
 		}
 		base, err := s.tryBase(ctx, path.Join(dir, name), want)
@@ -75,5 +79,11 @@ func (s *Session) tryBase(ctx context.Context, name string, want vhd.UUID) (base
 	if err != nil {
 		return nil, err
 	}
-	return &Base{Path: name[len(s.dir)+1:], UUID: want, Size: chain.Size(), Links: len(chain.Links())}, nil
+	format := formatOf(leaf.img)
+	for _, link := range chain.Links() {
+		if formatOf(link) != format || !s.c.continues(format) {
+			return nil, nil
+		}
+	}
+	return &Base{Path: name[len(s.dir)+1:], UUID: want, Size: chain.Size(), Links: len(chain.Links()), Format: format}, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/xenbackup/xenbackup/remote"
 	"github.com/xenbackup/xenbackup/remote/crypt"
+	"github.com/xenbackup/xenbackup/vhd/disk"
 )
 
 // maxJSON bounds the metadata of one backup.
@@ -18,6 +19,7 @@ type Options struct {
 	Logger   *slog.Logger  // nil: nothing is logged
 	LockWait time.Duration // how long LockVM waits for a lock that somebody holds; see remote.LockOptions
 	Key      remote.Secret // of a repository encrypted at rest: 32 bytes, used as they are
+	Format   DiskFormat    // of new disks
 }
 
 // Catalog is the tree of VM backups on a [remote.Filesystem], as Xen Orchestra
@@ -28,13 +30,15 @@ type Catalog struct {
 	log      *slog.Logger
 	lockWait time.Duration
 	isSealed bool // encrypted at rest: files cannot be changed in place
+	format   DiskFormat
+	blocks   *disk.Budget // of disks that are written as directories
 }
 
 // Open returns the catalog of the repository on fsys, which stays the
 // caller's to close. An empty filesystem is an empty repository. Nothing is
 // written. A repository encrypted at rest is decrypted with [Options.Key]; without
-// one it gives [ErrEncrypted], with a wrong one [crypt.ErrKey]. Points of it can be
-// read, deleted and merged, but no new ones be written: [ErrEncryptedWrite]. A key
+// one it gives [ErrEncrypted], with a wrong one [crypt.ErrKey]. Its new disks
+// are directories: with [FormatFile], no point can be begun ([ErrEncryptedWrite]). A key
 // for a repository that is not encrypted gives [crypt.ErrNotEncrypted], an empty
 // filesystem included: [crypt.Init] begins encryption.
 func Open(ctx context.Context, fsys remote.Filesystem, opts *Options) (*Catalog, error) {
@@ -45,8 +49,13 @@ func Open(ctx context.Context, fsys remote.Filesystem, opts *Options) (*Catalog,
 	if err != nil {
 		return nil, err
 	}
+	if err := opts.Format.check(); err != nil {
+		return nil, err
+	}
 	_, isSealed := fsys.(*crypt.FS)
-	c := &Catalog{fsys: fsys, log: opts.Logger, lockWait: opts.LockWait, isSealed: isSealed}
+	c := &Catalog{fsys: fsys, log: opts.Logger, lockWait: opts.LockWait, isSealed: isSealed, format: opts.Format,
+		blocks: disk.NewBudget(blocksInFlight * disk.BlockSize),
+	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}

@@ -29,36 +29,43 @@ type DiskWriter struct {
 	w      *PointWriter
 	ctx    context.Context //nolint:containedctx // bound at CreateDisk, like the file it writes
 	ref    string
-	name   string // from the root
+	name   string // from the root: of the file, or of the alias
 	base   *Base
 	layout vhd.Layout
-	size   int64 // of the file
+	size   int64 // as it counts in the metadata
+	sums   *diskRecorder
 
-	out    *remote.Writer
-	stream *vhd.StreamWriter
-
-	mu     sync.Mutex
-	ended  bool // closed or aborted
-	placed bool // the file may have its name
-	ok     bool // it has, and is complete and durable
+	mu    sync.Mutex
+	out   diskOutput // nil until begun
+	ended bool       // closed or aborted
+	ok    bool       // it has its name, and is complete and durable
 }
 
 // CreateDisk begins a disk, in a directory that is made durably if need be. It
 // is written beside its name, and gets that in [DiskWriter.Close]. The name must
 // sort after those in the directory: else [ErrNotNewer]. A uuid that Xen Orchestra
-// would not know gives [ErrUUID]. ctx governs the whole life of the DiskWriter.
+// would not know gives [ErrUUID], a base that is kept in another way than
+// [Options.Format] says [ErrFormat]. ctx governs the whole life of the DiskWriter.
+//
+// The blocks of a disk that is kept as a directory are compressed and written
+// several at a time: at most 8 by all writers of the Catalog, in as many buffers.
 func (w *PointWriter) CreateDisk(ctx context.Context, spec DiskSpec) (*DiskWriter, error) {
 	layout, err := w.layout(spec)
 	if err != nil {
 		return nil, fmt.Errorf("catalog: disk %s: %w", spec.Ref, err)
 	}
+	format := w.s.c.formatFor(spec.Base)
+	if spec.Base != nil && spec.Base.Format != format {
+		return nil, fmt.Errorf("catalog: disk %s: format %q on %q: %w", spec.Ref, format, spec.Base.Format, ErrFormat)
+	}
 	dir := path.Join(w.s.dir, vdisName, w.spec.JobID, cmp.Or(spec.SourceVDI, spec.SnapshotVDI))
-	d := &DiskWriter{w: w, ctx: ctx, ref: spec.Ref, base: spec.Base, layout: layout, size: layout.StreamSize()}
-	d.name = path.Join(dir, w.date+".vhd")
+	d := &DiskWriter{w: w, ctx: ctx, ref: spec.Ref, base: spec.Base, layout: layout}
+	d.name = path.Join(dir, w.date+format.suffix())
+	d.sums = newDiskRecorder(d.name, layout)
 	if err := w.reserve(d); err != nil {
 		return nil, err
 	}
-	if err := d.begin(dir); err != nil {
+	if err := d.begin(format); err != nil {
 		w.release(d)
 		return nil, fmt.Errorf("catalog: disk %s: %w", d.name, err)
 	}
@@ -119,54 +126,80 @@ func (w *PointWriter) reserve(d *DiskWriter) error {
 func (w *PointWriter) release(d *DiskWriter) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.disks, d.ref)
+	if w.disks[d.ref] == d {
+		delete(w.disks, d.ref)
+	}
 }
 
-func (d *DiskWriter) begin(dir string) error {
+func (d *DiskWriter) begin(format DiskFormat) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	s := d.w.s
+	if d.ended { // with its point
+		return fs.ErrClosed
+	}
 	if err := s.Err(); err != nil {
 		return err
 	}
-	if err := remote.MkdirAll(d.ctx, s.fsys, dir); err != nil {
+	if err := remote.MkdirAll(d.ctx, s.fsys, d.dir()); err != nil {
 		return err
 	}
-	entries, err := s.fsys.ReadDir(d.ctx, dir)
+	entries, err := s.fsys.ReadDir(d.ctx, d.dir())
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if isDiskName(e.Name()) && e.Name() >= path.Base(d.name) {
+		if isDiskName(e.Name()) && diskStem(e.Name()) >= d.w.date {
 			return fmt.Errorf("%w: %s", ErrNotNewer, e.Name())
 		}
 	}
-	if d.out, err = remote.Create(d.ctx, s.fsys, d.name); err != nil {
+	filter, isDirectory := format.filter()
+	if isDirectory {
+		d.size = streamSize(d.layout)
+		out, err := newDirectoryOutput(d, filter)
+		if err == nil {
+			d.out = out
+		}
 		return err
 	}
-	if d.stream, err = vhd.NewStreamWriter(d.out, d.layout); err != nil {
-		return errors.Join(err, d.out.Abort())
+	d.size = d.layout.StreamSize()
+	out, err := newFileOutput(d)
+	if err == nil {
+		d.out = out
 	}
-	return nil
+	return err
 }
 
-// Size returns the length in bytes of the file that is being written.
+// Size returns how many bytes the disk counts for in the metadata: the length of
+// the file, of a disk kept as a directory that which it would have as a stream.
 func (d *DiskWriter) Size() int64 { return d.size }
 
 // WriteBlock writes the next block of DiskSpec.Blocks: 2 MiB, the last of the
-// disk perhaps less.
+// disk perhaps less. It does not keep data. An error may be that of an earlier
+// block.
 func (d *DiskWriter) WriteBlock(index uint32, data []byte) error {
 	if err := d.w.s.Err(); err != nil {
 		return err
 	}
-	if err := d.stream.WriteBlock(index, data); err != nil {
+	if d.isEnded() {
+		return fmt.Errorf("catalog: disk %s: %w", d.name, fs.ErrClosed)
+	}
+	if err := d.out.write(index, data); err != nil {
 		return fmt.Errorf("catalog: disk %s: %w", d.name, err)
 	}
 	return nil
 }
 
-// Close completes the disk: all blocks must have been written. The file is
-// synced, gets its name, its directory is synced, and it is opened again to see
-// that it is what was meant. It belongs to no point yet. When Close fails, the
-// disk is not there, or PointWriter.Abort removes it.
+func (d *DiskWriter) isEnded() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ended
+}
+
+// Close completes the disk: all blocks must have been written. It is synced, gets
+// its name, its directory is synced, and it is opened again to see that it is what
+// was meant. It belongs to no point yet. When Close fails, the disk is not there,
+// or Abort removes it.
 func (d *DiskWriter) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -174,74 +207,62 @@ func (d *DiskWriter) Close() error {
 		return nil
 	}
 	d.ended = true
-	if err := d.complete(); err != nil {
-		return fmt.Errorf("catalog: disk %s: %w", d.name, errors.Join(err, d.out.Abort()))
+	err := d.out.finish()
+	if err == nil {
+		err = d.sums.store(d.ctx, d.w.s.fsys)
+	}
+	if err != nil {
+		return fmt.Errorf("catalog: disk %s: %w", d.name, errors.Join(err, d.discard()))
 	}
 	d.ok = true
 	return nil
 }
 
-func (d *DiskWriter) complete() error {
-	if err := d.stream.Close(); err != nil {
-		return err
-	}
-	if n := d.out.Size(); n != d.size {
-		return fmt.Errorf("%d bytes written for %d: %w", n, d.size, ErrIncomplete)
-	}
-	d.placed = true
-	if err := d.out.CommitNew(); err != nil {
-		if errors.Is(err, fs.ErrExist) {
-			d.placed = false // somebody else's
-		}
-		return err
-	}
-	return d.verify()
-}
-
-// verify opens the file as a reader would: footers, header and block table.
-func (d *DiskWriter) verify() error {
-	f, err := openDiskFile(d.ctx, d.w.s.fsys, d.name, vhd.Strict)
-	if err != nil {
-		return err
-	}
-	defer f.close()
-	info, err := f.file.Stat()
-	if err != nil {
-		return err
-	}
-	if info.Size() != d.size || f.img.UUID() != d.layout.UUID || f.img.Allocated() != len(d.layout.Blocks) {
-		return fmt.Errorf("read back %d bytes, uuid %s, %d blocks: %w", info.Size(), f.img.UUID(), f.img.Allocated(), ErrIncomplete)
-	}
-	return nil
-}
-
-// Abort discards a disk that was not closed; after Close it does nothing.
-// Removing a closed one is PointWriter.Abort's.
+// Abort discards a disk that was not closed, or whose Close failed. The point goes
+// on without it: another disk with the same Ref may be created, such as the whole
+// disk where its difference could not be read to the end. Only if something of it
+// cannot be removed, which is the error, the Ref stays taken until the Abort of
+// the point. After a Close that succeeded Abort does nothing: removing that disk is
+// [PointWriter.Abort]'s.
 func (d *DiskWriter) Abort() error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.ended || d.out == nil {
+	if d.ok {
+		d.mu.Unlock()
 		return nil
 	}
 	d.ended = true
-	return d.out.Abort()
+	err := d.discard()
+	d.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("catalog: disk %s: %w", d.name, err)
+	}
+	d.w.release(d)
+	return nil
+}
+
+// discard works after the context has ended. d.mu is held.
+func (d *DiskWriter) discard() error {
+	if d.out == nil {
+		return nil
+	}
+	ctx, cancel := cleanup(d.ctx)
+	defer cancel()
+	if err := d.out.discard(ctx); err != nil {
+		return err
+	}
+	return removeEvidence(ctx, d.w.s.fsys, d.name)
+}
+
+// remove discards the disk, closed or not.
+func (d *DiskWriter) remove() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ended, d.ok = true, false
+	return d.discard()
 }
 
 func (d *DiskWriter) isComplete() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.ok
-}
-
-// remove removes the file if Close gave it its name.
-func (d *DiskWriter) remove(ctx context.Context) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.placed {
-		return nil
-	}
-	if err := d.w.s.fsys.Remove(ctx, d.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }

@@ -20,11 +20,17 @@
 // VHD names its parent relative to its own directory, and parents sort before
 // their children.
 //
-// Disks kept as directories of blocks, behind aliases, are read and merged; new
-// disks are files. Repositories encrypted at rest open with [Options.Key], through
-// package remote/crypt: Xen Orchestra keeps all disks there as directories, since a
-// merge cannot change an encrypted file in place, and so no new points are written
-// to them ([ErrEncryptedWrite]).
+// A disk may also be kept as a directory of blocks, behind an alias with its name:
+//
+//	xo-vm-backups/<vm>/vdis/<job>/<vdi>/<date>.alias.vhd
+//	                                          the path of its directory
+//	xo-vm-backups/<vm>/vdis/<job>/<vdi>/data/<date>.vhd/
+//	                                          the directory; see vhd.DirectoryWriter
+//
+// [Options.Format] chooses for new disks; by default a chain goes on as it is, and a
+// new one is of files. Repositories encrypted at rest open with [Options.Key],
+// through package remote/crypt; there all disks are directories, since a merge cannot
+// change an encrypted file in place.
 //
 // # Reading
 //

@@ -81,8 +81,10 @@ func contents(t *testing.T, fsys remote.Filesystem) map[string]string {
 	return files
 }
 
-func TestNoPointIsBegunInAnEncryptedRepository(t *testing.T) {
-	_, fsys, c := sealed(t)
+func TestNoPointOfFilesIsBegunInAnEncryptedRepository(t *testing.T) {
+	_, fsys, _ := sealed(t)
+	c, err := catalog.Open(t.Context(), fsys, &catalog.Options{Key: testenv.GoldenKey, Format: catalog.FormatFile})
+	require.NoError(t, err)
 	before := contents(t, fsys)
 	for vm, err := range c.VMs(t.Context()) {
 		require.NoError(t, err)

@@ -23,10 +23,13 @@ var (
 	// when no key is given.
 	ErrEncrypted = errors.New("the repository is encrypted, and no key was given")
 
-	// ErrEncryptedWrite is returned for a point that would be written to a repository
-	// that is encrypted at rest: its disks would be files, which no merge can change
-	// in place there.
-	ErrEncryptedWrite = errors.New("no points are written to an encrypted repository")
+	// ErrEncryptedWrite is returned for a point with [FormatFile] in a repository that
+	// is encrypted at rest: no merge can change a file in place there.
+	ErrEncryptedWrite = errors.New("no disks are kept as files in an encrypted repository")
+
+	// ErrFormat is returned for a [DiskFormat] that there is not, or that a disk
+	// cannot have because its base has another.
+	ErrFormat = errors.New("not a possible format")
 
 	// ErrNotNewer is returned for a point whose date is not later than what its
 	// disks' directories already hold: parents must sort before their children.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,7 @@ type machine struct {
 	now     int               // number of the last snapshot
 	disks   [2][]byte         // content now
 	history map[string][]byte // by disk and date
+	opts    *catalog.Options
 }
 
 // machineDiskSize is small, and yet each block written is 2 MiB in the file.
@@ -88,7 +90,7 @@ func newMachine() *machine {
 }
 
 func (m *machine) clone() *machine {
-	c := &machine{now: m.now, history: map[string][]byte{}}
+	c := &machine{now: m.now, history: map[string][]byte{}, opts: m.opts}
 	for i := range m.disks {
 		c.disks[i] = bytes.Clone(m.disks[i])
 	}
@@ -128,7 +130,7 @@ func (m *machine) paint(i int) {
 // backup runs what a job does for the VM, keeping the given number of points,
 // and returns the date once the point is committed.
 func (m *machine) backup(ctx context.Context, fsys remote.Filesystem, keep int) (committed bool, err error) {
-	c, err := catalog.Open(ctx, fsys, nil)
+	c, err := catalog.Open(ctx, fsys, m.opts)
 	if err != nil {
 		return false, err
 	}
@@ -219,7 +221,7 @@ func (m *machine) metadata() catalog.Metadata {
 // check reads every point that is listed and compares it with the history. It
 // returns the dates of the points.
 func (m *machine) check(ctx context.Context, fsys remote.Filesystem) ([]string, error) {
-	c, err := catalog.Open(ctx, fsys, nil)
+	c, err := catalog.Open(ctx, fsys, m.opts)
 	if err != nil {
 		return nil, err
 	}
@@ -266,6 +268,7 @@ func leavings(ctx context.Context, fsys remote.Filesystem) ([]string, error) {
 		return nil, err
 	}
 	known := map[string]bool{}
+	var data []string // of disks kept as directories
 	for p, err := range c.Points(ctx, testVM) {
 		if err != nil {
 			return nil, err
@@ -273,11 +276,15 @@ func leavings(ctx context.Context, fsys remote.Filesystem) ([]string, error) {
 		known[p.ID] = true
 		for _, name := range p.Metadata.VHDs {
 			known[path.Join(testVMDir, name)] = true
+			if target, err := remote.ReadFile(ctx, fsys, path.Join(testVMDir, name), 1<<30); strings.HasSuffix(name, ".alias.vhd") && err == nil {
+				data = append(data, path.Join(testVMDir, path.Dir(name), string(target))+"/")
+			}
 		}
 	}
 	var found []string
 	err = walk(ctx, fsys, testVMDir, func(name string) {
-		if !known[name] {
+		isData := slices.ContainsFunc(data, func(dir string) bool { return strings.HasPrefix(name, dir) })
+		if !known[name] && !isData {
 			found = append(found, strings.TrimPrefix(name, testVMDir+"/"))
 		}
 	})

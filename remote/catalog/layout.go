@@ -69,6 +69,11 @@ func isDiskName(name string) bool {
 	return strings.HasSuffix(name, ".vhd") && !strings.HasPrefix(name, ".")
 }
 
+// diskStem is the name of a disk without what says how it is kept.
+func diskStem(name string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(name, ".vhd"), ".alias")
+}
+
 func isAliasName(name string) bool { return strings.HasSuffix(name, ".alias.vhd") }
 
 // within resolves the untrusted path rel against the directory dir, and refuses

@@ -41,9 +41,9 @@ type PointWriter struct {
 }
 
 // NewPoint begins a point. Nothing is written yet. A point with the same date
-// gives fs.ErrExist, a repository encrypted at rest [ErrEncryptedWrite].
+// gives fs.ErrExist, [FormatFile] in a repository encrypted at rest [ErrEncryptedWrite].
 func (s *Session) NewPoint(ctx context.Context, spec PointSpec) (*PointWriter, error) {
-	if s.c.isSealed {
+	if s.c.isSealed && s.c.format == FormatFile {
 		return nil, fmt.Errorf("catalog: vm %s: %w", s.vm, ErrEncryptedWrite)
 	}
 	if spec.Mode == "" {
@@ -138,6 +138,9 @@ func (w *PointWriter) publish(ctx context.Context, data []byte) (err error) {
 			return err
 		}
 	}
+	if err := recordPoint(ctx, w.s.fsys, w.name, data, nil); err != nil {
+		return err
+	}
 	f, err := remote.Create(ctx, w.s.fsys, w.name)
 	if err != nil {
 		return err
@@ -173,22 +176,24 @@ func (w *PointWriter) Abort(ctx context.Context) error {
 	if w.done {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	ctx, cancel := cleanup(ctx)
 	defer cancel()
 	defer w.finish()
-	var errs []error
-	for _, d := range w.disks {
-		errs = append(errs, d.Abort())
-	}
 	if w.tried {
 		if err := w.unpublish(ctx); err != nil {
-			return errors.Join(append(errs, err)...)
+			return err
 		}
 	}
+	var errs []error
 	for _, d := range w.disks {
-		errs = append(errs, d.remove(ctx))
+		errs = append(errs, d.remove())
 	}
 	return errors.Join(errs...)
+}
+
+// cleanup is the context of what is done after that of the caller may have ended.
+func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 }
 
 // unpublish makes sure, durably, that the JSON is not there.
@@ -196,7 +201,10 @@ func (w *PointWriter) unpublish(ctx context.Context) error {
 	if err := w.s.fsys.Remove(ctx, w.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return remote.SyncDir(ctx, w.s.fsys, w.s.dir)
+	if err := remote.SyncDir(ctx, w.s.fsys, w.s.dir); err != nil {
+		return err
+	}
+	return removeEvidence(ctx, w.s.fsys, w.name)
 }
 
 // fill completes the metadata and refuses what Xen Orchestra could not list.
