@@ -171,7 +171,15 @@ func (v *vmRun) whoHas(ctx context.Context, g *generation) (has, lacks int, err 
 // markExported makes g the base of the next delta. The chain length comes first,
 // so that a base always has one.
 func (v *vmRun) markExported(ctx context.Context, g *generation, chainLength int) error {
-	entries := exportedEntries(chainLength)
+	if err := v.mark(ctx, g, exportedEntries(chainLength)); err != nil {
+		return err
+	}
+	g.exported, g.chainLength = true, chainLength
+	return nil
+}
+
+// mark tags all objects of g.
+func (v *vmRun) mark(ctx context.Context, g *generation, entries []entry) error {
 	for ref := range g.vms {
 		if err := tag(ctx, v.pool, "VM", ref, entries); err != nil {
 			return err
@@ -182,6 +190,5 @@ func (v *vmRun) markExported(ctx context.Context, g *generation, chainLength int
 			return err
 		}
 	}
-	g.exported, g.chainLength = true, chainLength
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 // mergeProgress shows the merges of a clean-vm task as children of it, one after
 // the other.
 type mergeProgress struct {
-	parent *task.Task
+	parent func() *task.Task
 	disk   string
 	merge  *task.Task // of disk, nil before the first
 }
@@ -16,7 +16,7 @@ type mergeProgress struct {
 func (p *mergeProgress) update(disk string, done, total int64) {
 	if p.merge == nil || p.disk != disk {
 		p.end()
-		p.disk, p.merge = disk, p.parent.Start("merge", nil)
+		p.disk, p.merge = disk, p.parent().Start("merge", nil)
 	}
 	p.merge.Progress(done, total)
 }
@@ -26,6 +26,15 @@ func (p *mergeProgress) end() {
 	if p.merge != nil {
 		p.merge.Succeed(nil)
 	}
+}
+
+// endClean ends the task of a cleaning.
+func endClean(tk *task.Task, report *catalog.MergeReport, err error) {
+	if err != nil {
+		tk.Fail(coded(err))
+		return
+	}
+	tk.Succeed(reportMerge(tk, report))
 }
 
 // reportMerge says what cleaning found, and returns the result of its task.

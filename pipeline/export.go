@@ -177,13 +177,13 @@ func (v *vmRun) newFan(ctx context.Context, d *snapshotDisk, stream *vhd.StreamR
 		if d.base != nil {
 			spec.Base = d.base.on[t]
 		}
-		writer, err := t.point.CreateDisk(ctx, spec)
+		writer, err := t.disks.CreateDisk(ctx, spec)
 		if err != nil {
 			t.drop(err)
 			continue
 		}
 		t.progress(int64(len(spec.Blocks))*disk.BlockSize, 0)
-		f.outputs = append(f.outputs, &output{target: t, writer: writer})
+		f.outputs = append(f.outputs, &output{target: t, writer: diskSink{writer}})
 	}
 	return f
 }
@@ -213,7 +213,7 @@ func (f *fan) pump(ctx context.Context, stream *vhd.StreamReader, budget *disk.B
 			return err
 		}
 		last = int64(index)
-		if err := f.send(ctx, index, block); err != nil {
+		if err := f.send(ctx, &sharedBlock{Block: block, data: block.Bytes(), index: index}); err != nil {
 			return err
 		}
 	}

@@ -208,11 +208,9 @@ func newestExported(gens []*generation) *generation {
 	return nil
 }
 
-// expendable returns the generations that nothing needs: not the newest that
-// finished, which is the base of the next delta, nor the newest retention(s) of
-// each schedule s.
-func expendable(gens []*generation, retention func(schedule string) int) []*generation {
-	base := newestExported(gens)
+// expendable returns the generations that nothing needs: not base, which that of
+// the next delta is, nor the newest retention(s) of each schedule s.
+func expendable(gens []*generation, base *generation, retention func(schedule string) int) []*generation {
 	kept := map[string]int{}
 	var out []*generation
 	for _, g := range slices.Backward(gens) {

@@ -13,11 +13,16 @@ type Job struct {
 	ID       string                     `json:"id"`
 	Name     string                     `json:"name"`
 	Type     string                     `json:"type"` // "backup"
-	Mode     string                     `json:"mode"` // "delta"
+	Mode     string                     `json:"mode"` // "delta" or "full"
 	VMs      json.RawMessage            `json:"vms"`  // a pattern; see [Job.VMIDs]
 	Remotes  json.RawMessage            `json:"remotes,omitempty"`
 	Settings map[string]json.RawMessage `json:"settings,omitempty"` // by scope; see [Job.Resolve]
-	Extra    map[string]json.RawMessage `json:"-"`
+
+	// Compression is how the pool compresses the archives of full backups: one of the
+	// constants. nil: as well as the pool can, zstd or else gzip.
+	Compression *string `json:"compression,omitempty"`
+
+	Extra map[string]json.RawMessage `json:"-"`
 }
 
 // ErrPatternUnsupported is returned for a job that names its VMs or remotes in a
@@ -27,7 +32,15 @@ var ErrPatternUnsupported = errors.New("pipeline: pattern not supported")
 // Types and modes of jobs that this package runs.
 const (
 	TypeBackup = "backup"
-	ModeDelta  = "delta"
+	ModeDelta  = "delta" // the disks, of which only what has changed is read
+	ModeFull   = "full"  // the whole VM, as one archive
+)
+
+// How archives are compressed, in XO's words.
+const (
+	CompressionNone   = ""
+	CompressionNative = "native" // gzip: all pools have it
+	CompressionZstd   = "zstd"   // XCP-ng since 8.1, and XenServers that are licensed for it
 )
 
 // IDs returns the idPattern that names exactly ids: what XO writes for a job
@@ -106,8 +119,11 @@ func (j *Job) Validate() error {
 	if j.Type != TypeBackup {
 		errs = append(errs, fmt.Errorf("pipeline: job type %q: only %q is supported", j.Type, TypeBackup))
 	}
-	if j.Mode != ModeDelta {
-		errs = append(errs, fmt.Errorf("pipeline: job mode %q: only %q is supported", j.Mode, ModeDelta))
+	if j.Mode != ModeDelta && j.Mode != ModeFull {
+		errs = append(errs, fmt.Errorf("pipeline: job mode %q: only %q and %q are supported", j.Mode, ModeDelta, ModeFull))
+	}
+	if c := j.Compression; c != nil && *c != CompressionNone && *c != CompressionNative && *c != CompressionZstd {
+		errs = append(errs, fmt.Errorf("pipeline: compression %q: only %q, %q and none are supported", *c, CompressionNative, CompressionZstd))
 	}
 	_, err := j.VMIDs()
 	errs = append(errs, err)
@@ -133,7 +149,7 @@ func (j *Job) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, &extra); err != nil {
 		return fmt.Errorf("pipeline: job: %w", err)
 	}
-	for _, known := range []string{"id", "name", "type", "mode", "vms", "remotes", "settings"} {
+	for _, known := range []string{"id", "name", "type", "mode", "vms", "remotes", "settings", "compression"} {
 		delete(extra, known)
 	}
 	*j = Job(fields)

@@ -110,7 +110,8 @@ func TestValidateSaysWhatIsWrong(t *testing.T) {
 	for want, change := range map[string]func(*pipeline.Job){
 		"job without an id":                               func(j *pipeline.Job) { j.ID = "" },
 		`job type "mirrorBackup": only "backup"`:          func(j *pipeline.Job) { j.Type = "mirrorBackup" },
-		`job mode "full": only "delta"`:                   func(j *pipeline.Job) { j.Mode = "full" },
+		`job mode "other": only "delta" and "full"`:       func(j *pipeline.Job) { j.Mode = "other" },
+		`compression "xz": only "native", "zstd" and no`:  func(j *pipeline.Job) { j.Compression = new("xz") },
 		`pattern not supported: vms: {"tags":["x"]}`:      func(j *pipeline.Job) { j.VMs = json.RawMessage(`{"tags":["x"]}`) },
 		`setting exportRetention: "x": not a whole`:       settings(`{"exportRetention":"x"}`),
 		`setting exportRetention: -1: negative`:           settings(`{"exportRetention":-1}`),

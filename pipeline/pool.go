@@ -20,6 +20,12 @@ type Pool interface {
 	// ExportVDI opens the content of a disk.
 	ExportVDI(ctx context.Context, vdi xapi.Ref[xapi.VDI], opts *xapi.ExportVDIOptions) (*xapi.Download, error)
 
+	// ExportVM opens a VM, or a snapshot of one, as an archive.
+	ExportVM(ctx context.Context, vm xapi.Ref[xapi.VM], opts *xapi.ExportVMOptions) (*xapi.Download, error)
+
+	// Features says what the pool can do.
+	Features(ctx context.Context) (*xapi.Features, error)
+
 	// ImportVDI writes length bytes of body as the content of a disk.
 	ImportVDI(ctx context.Context, vdi xapi.Ref[xapi.VDI], length int64, body io.Reader, opts *xapi.ImportVDIOptions) error
 }

@@ -32,6 +32,10 @@ type Settings struct {
 	// BypassVDIChainsCheck takes a snapshot of disks that have not been coalesced
 	// since the last ones.
 	BypassVDIChainsCheck bool
+	// UnconditionalSnapshot makes full backups of halted and suspended VMs from a
+	// snapshot too. Otherwise these are exported themselves, unless the job keeps
+	// snapshots or a disk is left out, and cannot be started meanwhile.
+	UnconditionalSnapshot bool
 	// MaxMergedDeltasPerRun bounds how many points of a target expire in one run,
 	// the oldest first: no bound when absent, and none expires for 0.
 	MaxMergedDeltasPerRun int
@@ -89,6 +93,7 @@ func decodeSettings(raw map[string]json.RawMessage) (Settings, error) {
 		"diskPerVmConcurrency":  &s.DiskPerVMConcurrency,
 		"deleteFirst":           &s.DeleteFirst,
 		"bypassVdiChainsCheck":  &s.BypassVDIChainsCheck,
+		"unconditionalSnapshot": &s.UnconditionalSnapshot,
 		"maxMergedDeltasPerRun": &s.MaxMergedDeltasPerRun,
 		"reportWhen":            &s.ReportWhen,
 	}

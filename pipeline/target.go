@@ -23,8 +23,10 @@ type target struct {
 	catalog  *catalog.Catalog
 
 	session  *catalog.Session
-	point    *catalog.PointWriter
-	export   *task.Task // nil until the export begins
+	point    point                  // nil until it begins
+	disks    *catalog.PointWriter   // the point, of a delta backup
+	archive  *catalog.ArchiveWriter // the point, of a full backup
+	export   *task.Task             // nil until the export begins
 	transfer *task.Task
 
 	mu      sync.Mutex
@@ -33,30 +35,45 @@ type target struct {
 	planned int64 // bytes of the blocks of the disks begun so far
 }
 
-// open locks the VM on the target and cleans up after earlier runs.
-func (t *target) open(ctx context.Context, vm string, parent *task.Task) {
-	tk := parent.Start("clean-vm", map[string]any{"id": t.id})
+// point is a restore point that is being written.
+type point interface {
+	Commit(ctx context.Context, m catalog.Metadata) (*catalog.Point, error)
+	Abort(ctx context.Context) error
+}
+
+// open locks the VM on the target and cleans up after earlier runs. As in XO, that
+// is a task only before a delta, unless there is something to tell.
+func (t *target) open(ctx context.Context, vm string, parent *task.Task, isFull bool) {
+	start := sync.OnceValue(func() *task.Task { return parent.Start("clean-vm", map[string]any{"id": t.id}) })
+	if !isFull {
+		start()
+	}
 	session, err := t.catalog.LockVM(ctx, vm)
 	if err != nil {
-		tk.Fail(coded(err))
+		start().Fail(coded(err))
 		t.drop(err)
 		return
 	}
 	t.session = session
-	t.clean(ctx, tk)
+	report, err := t.merge(ctx, start)
+	if !isFull || err != nil || len(report.Merged)+len(report.Removed)+len(report.Unknown)+len(report.Left) > 0 {
+		endClean(start(), report, err)
+	}
 }
 
 // clean merges what has expired and removes what belongs to nothing. A failure
 // costs space, not backups: it is the task's alone.
 func (t *target) clean(ctx context.Context, tk *task.Task) {
-	merges := &mergeProgress{parent: tk}
+	report, err := t.merge(ctx, func() *task.Task { return tk })
+	endClean(tk, report, err)
+}
+
+// merge cleans up, and shows merges below the task that start returns.
+func (t *target) merge(ctx context.Context, start func() *task.Task) (*catalog.MergeReport, error) {
+	merges := &mergeProgress{parent: start}
 	report, err := t.session.Merge(ctx, &catalog.MergeOptions{Progress: merges.update})
 	merges.end()
-	if err != nil {
-		tk.Fail(coded(err))
-		return
-	}
-	tk.Succeed(reportMerge(tk, report))
+	return report, err
 }
 
 // drop takes the target out of the run. The first reason counts.
@@ -92,17 +109,28 @@ func (t *target) progress(planned, written int64) {
 func (t *target) begin(ctx context.Context, parent *task.Task, spec catalog.PointSpec, isFull bool) {
 	t.export = parent.Start("export", map[string]any{"type": "remote", "id": t.id, "isFull": isFull})
 	t.transfer = t.export.Start("transfer", nil)
-	point, err := t.session.NewPoint(ctx, spec)
-	if err != nil { // before anything is deleted for it
+	if err := t.newPoint(ctx, spec); err != nil { // before anything is deleted for it
 		t.drop(err)
 		return
 	}
-	t.point = point
 	if t.settings.DeleteFirst {
 		if err := t.expire(ctx, spec.ScheduleID, t.settings.ExportRetention-1); err != nil {
 			t.drop(err)
 		}
 	}
+}
+
+func (t *target) newPoint(ctx context.Context, spec catalog.PointSpec) (err error) {
+	if spec.Mode == catalog.ModeFull {
+		if t.archive, err = t.session.NewArchive(ctx, spec); err == nil {
+			t.point = t.archive
+		}
+		return err
+	}
+	if t.disks, err = t.session.NewPoint(ctx, spec); err == nil {
+		t.point = t.disks
+	}
+	return err
 }
 
 // commit makes the point a restore point.
@@ -115,27 +143,34 @@ func (t *target) commit(ctx context.Context, m catalog.Metadata) {
 	t.transfer.Succeed(map[string]any{"size": point.Metadata.Size})
 }
 
-// finish expires points and cleans up after them, once the new one is safe.
-func (t *target) finish(ctx context.Context, schedule string) {
+// finish expires points and cleans up after them, once the new one is safe. As in
+// XO, the cleaning belongs to the export of a delta, and to the VM, vm, otherwise.
+func (t *target) finish(ctx context.Context, schedule string, vm *task.Task) {
 	err := t.expire(ctx, schedule, t.settings.ExportRetention)
 	if unreadable, ok := errors.AsType[*catalog.PointError](err); ok {
 		t.export.Warning("nothing expires while a point cannot be read", map[string]any{"path": unreadable.Path, "error": err.Error()})
 		err = nil // the new point is safe
 	}
-	if err == nil {
+	if err == nil && t.archive == nil {
 		t.clean(ctx, t.export.Start("clean-vm", nil))
 	}
 	t.export.Fail(coded(err))
+	if err == nil && t.archive != nil {
+		t.clean(ctx, vm.Start("clean-vm", map[string]any{"id": t.id}))
+	}
 }
 
-// expire deletes the points of the schedule that retention does not keep, at
-// most as many as may be merged in one run. Keeping none is not possible.
+// expire deletes the points of the schedule that retention does not keep, of
+// deltas at most as many as may be merged in one run. Keeping none is not possible.
 func (t *target) expire(ctx context.Context, schedule string, keep int) error {
-	most := t.settings.MaxMergedDeltasPerRun
+	mode, most := catalog.ModeDelta, t.settings.MaxMergedDeltasPerRun
+	if t.archive != nil {
+		mode, most = catalog.ModeFull, math.MaxInt
+	}
 	if keep < 1 || most < 1 {
 		return nil
 	}
-	retention := catalog.Retention{ScheduleID: schedule, Mode: catalog.ModeDelta, Keep: keep}
+	retention := catalog.Retention{ScheduleID: schedule, Mode: mode, Keep: keep}
 	if most < math.MaxInt {
 		retention.AtMost = most
 	}

@@ -80,7 +80,7 @@ func (v *vmRun) run(ctx context.Context) (err error) {
 		defer cancel()
 		err = errors.Join(err, v.closeTargets(cleanup, err))
 	}()
-	v.eachTarget(func(t *target) { t.open(ctx, v.vm.UUID, v.task) })
+	v.eachTarget(func(t *target) { t.open(ctx, v.vm.UUID, v.task, v.isFull()) })
 	if err := v.requireTarget(); err != nil {
 		return v.causeOr(ctx, err)
 	}
@@ -93,8 +93,14 @@ func (v *vmRun) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if v.isFull() {
+		return v.backUpArchive(ctx)
+	}
 	return v.backUp(ctx)
 }
+
+// isFull says that the VM is backed up as one archive.
+func (v *vmRun) isFull() bool { return v.job.Mode == ModeFull }
 
 // causeOr prefers the reason why ctx ended: a target that failed for that alone
 // has not failed by itself.
@@ -131,7 +137,7 @@ func (v *vmRun) guard(ctx context.Context) error {
 			v.live = append(v.live, d)
 		}
 	}
-	if len(v.live) == 0 {
+	if len(v.live) == 0 && !v.isFull() { // an archive is a backup also of a VM without disks
 		return &task.SkipError{Reason: task.ReasonNoDisks}
 	}
 	return nil
@@ -201,7 +207,11 @@ func (v *vmRun) tidy(ctx context.Context) ([]*generation, error) {
 // needs, and returns the others. One that resists costs space, not the backup.
 func (v *vmRun) removeUnused(ctx context.Context, gens []*generation) []*generation {
 	kept := slices.Clone(gens)
-	for _, g := range expendable(gens, v.snapshotRetention) {
+	var base *generation
+	if !v.isFull() {
+		base = newestExported(gens)
+	}
+	for _, g := range expendable(gens, base, v.snapshotRetention) {
 		if err := removeGeneration(ctx, v.pool, g); err != nil {
 			if ctx.Err() == nil {
 				v.task.Warning("snapshot not removed", map[string]any{"datetime": g.datetime, "error": err.Error()})
@@ -344,7 +354,7 @@ func (v *vmRun) settle(ctx context.Context, gens []*generation, choice *baseChoi
 		return context.Cause(ctx)
 	}
 	v.removeUnused(ctx, gens)
-	v.eachTarget(func(t *target) { t.finish(ctx, v.schedule) })
+	v.eachTarget(func(t *target) { t.finish(ctx, v.schedule, v.task) })
 	return nil
 }
 

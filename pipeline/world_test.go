@@ -54,7 +54,7 @@ func newWorld(t *testing.T, remotes ...string) *world {
 		Name: "lab",
 		SRs:  []xapitest.SR{{Name: "local"}, {Name: "second"}, {Name: "tiny", Size: 4 * mib}},
 		VMs: []xapitest.VM{{
-			Name: "web", Description: "the web server", PowerState: "Running", Tags: []string{"prod"},
+			Name: "web", Description: "the web server", PowerState: "Running", Memory: 8 * mib, Tags: []string{"prod"},
 			OtherConfig: map[string]string{"note": "kept"},
 			Disks:       []xapitest.Disk{{Name: "system", Size: 16 * mib, Bootable: true}, {Name: "data", Size: 9*mib + 512}},
 			VIFs:        []xapitest.VIF{{MAC: "02:16:3e:00:00:02"}},
@@ -113,6 +113,17 @@ func (w *world) mount(id string, fsys remote.Filesystem) {
 	c, err := catalog.Open(w.t.Context(), fsys, nil)
 	require.NoError(w.t, err)
 	w.remotes[id] = c
+}
+
+// openFolder opens the repository in a folder.
+func openFolder(tb testing.TB, dir string) *catalog.Catalog {
+	tb.Helper()
+	fsys, err := local.Open(dir, nil)
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, fsys.Close()) })
+	c, err := catalog.Open(tb.Context(), fsys, nil)
+	require.NoError(tb, err)
+	return c
 }
 
 // write is what the guest does.

@@ -32,6 +32,7 @@ func (p *Pool) dispatch(ctx context.Context, in *incoming, name string, args []a
 		args = args[1:]
 	}
 	p.record(name, args)
+	p.looked(base, args)
 	if in.host != p.masterRef() && base != "system.listMethods" {
 		return nil, p.hostIsSlave()
 	}

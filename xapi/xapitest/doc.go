@@ -54,7 +54,8 @@
 //
 // [Pool.Fail] lets the nth call of a method, or the nth transfer, fail with an
 // error of the XenAPI, EVENTS_LOST among them; [Pool.Hang] lets it wait for ever,
-// [Pool.Wedge] even when its task is cancelled; [Pool.Slow] takes its time;
+// [Pool.Wedge] even when its task is cancelled; [Pool.Slow] takes its time, and
+// [Pool.Idle] passes nothing for a while;
 // [Pool.Break] cuts, resets or stalls a transfer or an answer at a byte, or puts
 // an error page there; [Pool.Expire] ends sessions, of each kth call if need be;
 // [Pool.Flood] makes everything appear changed; [Pool.Restart] and

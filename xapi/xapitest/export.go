@@ -214,6 +214,9 @@ func (t *transfer) send(ctx context.Context, b []byte) error {
 	if err := t.pace(ctx); err != nil {
 		return err
 	}
+	if err := t.idle(ctx); err != nil {
+		return err
+	}
 	allowed := t.allowance(int64(len(b)))
 	n, err := t.x.conn.Write(b[:allowed])
 	t.moved += int64(n)

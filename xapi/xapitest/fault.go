@@ -94,6 +94,7 @@ type fault struct {
 	how    Ending
 
 	delay   time.Duration
+	looks   int
 	wedge   bool
 	expire  bool
 	flood   bool

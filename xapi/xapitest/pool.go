@@ -99,8 +99,9 @@ type Pool struct {
 	calls     []Call
 	running   map[string]*running // by task
 	transfers map[*exchange]context.CancelFunc
-	vtpms     map[string]string // contents by ref
-	queues    map[string]*queue // of event.next, by session
+	vtpms     map[string]string        // contents by ref
+	idling    map[string]chan struct{} // by task; see Idle
+	queues    map[string]*queue        // of event.next, by session
 	swept     time.Time
 	expected  []string // leaks
 }
@@ -113,7 +114,7 @@ func Start(inv Inventory, opts *Options) (*Pool, error) {
 	}
 	p := &Pool{
 		options: *opts, log: opts.Logger, db: newDatabase(), running: make(map[string]*running),
-		transfers: make(map[*exchange]context.CancelFunc), vtpms: make(map[string]string), queues: make(map[string]*queue),
+		transfers: make(map[*exchange]context.CancelFunc), vtpms: make(map[string]string), idling: make(map[string]chan struct{}), queues: make(map[string]*queue),
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)

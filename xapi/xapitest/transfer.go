@@ -24,6 +24,7 @@ type transfer struct {
 	task  string
 	fault *fault
 	moved int64 // bytes of the body so far
+	idled bool  // it has; see Idle
 }
 
 // openTransfer authenticates the request and finds its task, or makes one. It

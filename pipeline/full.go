@@ -1,0 +1,138 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+
+	"github.com/xenbackup/xenbackup/remote/catalog"
+	"github.com/xenbackup/xenbackup/xapi"
+)
+
+// backUpArchive is backUp for a full backup: the whole VM as one archive.
+func (v *vmRun) backUpArchive(ctx context.Context) error {
+	gens, err := v.tidy(ctx)
+	if err != nil {
+		return err
+	}
+	gens = v.removeUnused(ctx, gens)
+	if err := v.requireTarget(); err != nil {
+		return v.causeOr(ctx, err)
+	}
+	source, err := v.archiveSource(ctx, gens)
+	if err != nil {
+		return v.causeOr(ctx, err)
+	}
+	if len(v.targets) > 0 {
+		if err := v.archiveToTargets(ctx, source); err != nil {
+			return errors.Join(v.causeOr(ctx, err), v.discardSource(ctx, source))
+		}
+	}
+	return v.settleArchive(ctx, gens, source)
+}
+
+// needsSnapshot says whether the VM itself cannot, or must not, be exported. XO's
+// rules, but for VMs that are paused: pools export only what does not run.
+func (v *vmRun) needsSnapshot() bool {
+	if v.settings.UnconditionalSnapshot || v.settings.SnapshotRetention > 0 || len(v.excluded) > 0 {
+		return true
+	}
+	return !slices.Contains([]string{"Halted", "Suspended"}, v.vm.PowerState)
+}
+
+// archiveSource returns what is to be exported: a new snapshot, or the VM itself.
+func (v *vmRun) archiveSource(ctx context.Context, gens []*generation) (*snapshot, error) {
+	if v.needsSnapshot() {
+		if err := v.checkChains(ctx); err != nil {
+			return nil, err
+		}
+		return v.snapshot(ctx, gens, &baseChoice{})
+	}
+	at, err := v.pointTime(ctx, gens)
+	if err != nil {
+		return nil, err
+	}
+	return &snapshot{ref: v.ref, vm: v.vmAsItWas(), at: at}, nil
+}
+
+// isVM says that the source of an export is the VM itself, which is nobody's to
+// destroy.
+func (v *vmRun) isVM(source *snapshot) bool { return source.ref == v.ref }
+
+// discardSource destroys the snapshot of a run that failed.
+func (v *vmRun) discardSource(ctx context.Context, source *snapshot) error {
+	if v.isVM(source) {
+		return nil
+	}
+	return v.discard(ctx, source.ref)
+}
+
+// archiveToTargets moves the archive to the targets and commits. After an error no
+// target has the point.
+func (v *vmRun) archiveToTargets(ctx context.Context, source *snapshot) error {
+	spec := catalog.PointSpec{JobID: v.job.ID, ScheduleID: v.schedule, Mode: catalog.ModeFull, Time: source.at}
+	v.eachTarget(func(t *target) { t.begin(ctx, v.task, spec, true) })
+	if err := v.requireTarget(); err != nil {
+		return err
+	}
+	var m catalog.Metadata
+	var err error
+	if m.VM, err = json.Marshal(v.vmAsItWas()); err != nil {
+		return err
+	}
+	if m.VMSnapshot, err = json.Marshal(source.vm); err != nil {
+		return err
+	}
+	if err := v.exportArchive(ctx, source); err != nil {
+		return err
+	}
+	v.eachTarget(func(t *target) { t.commit(ctx, m) })
+	return v.requireTarget()
+}
+
+// settleArchive does what waits until the new point is safe.
+func (v *vmRun) settleArchive(ctx context.Context, gens []*generation, source *snapshot) error {
+	if !v.isVM(source) {
+		gen := source.generation(v.schedule)
+		gens = append(slices.Clip(gens), gen)
+		if v.snapshotRetention(v.schedule) > 0 { // it stays
+			marking, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+			defer cancel()
+			if err := v.mark(marking, gen, []entry{{keyExported, "true"}}); err != nil {
+				return err
+			}
+		}
+	}
+	// The snapshot of a run that ends here would stay until the next one.
+	removing, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	v.removeUnused(removing, gens)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	v.eachTarget(func(t *target) { t.finish(ctx, v.schedule, v.task) })
+	return nil
+}
+
+// compression returns how the pool shall compress, by the job or by what it can.
+func (v *vmRun) compression(ctx context.Context) (xapi.Compression, error) {
+	if v.job.Compression == nil {
+		features, err := v.pool.Features(ctx)
+		if err != nil {
+			return "", err
+		}
+		if features.Zstd {
+			return xapi.CompressZstd, nil
+		}
+		return xapi.CompressGzip, nil
+	}
+	switch *v.job.Compression {
+	case CompressionNative:
+		return xapi.CompressGzip, nil
+	case CompressionZstd:
+		return xapi.CompressZstd, nil
+	default:
+		return xapi.CompressNone, nil
+	}
+}
