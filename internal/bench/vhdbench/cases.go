@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+
+	"github.com/xenbackup/xenbackup/internal/bench"
 )
 
 // all makes the files and runs the cases. The first contestant of each is the
 // one that the others are measured against.
-func (b *bench) all(ctx context.Context) error {
+func (b *vhdBench) all(ctx context.Context) error {
 	raw, single := b.path("disk.raw"), b.path("disk.vhd")
 	if err := b.makeRaw(raw); err != nil {
 		return err
@@ -22,18 +24,18 @@ func (b *bench) all(ctx context.Context) error {
 	return nil
 }
 
-func qemuConvert(name, output string, args ...string) contestant {
-	return contestant{name: name, command: append(append([]string{"qemu-img", "convert"}, args...), output), output: output}
+func qemuConvert(name, output string, args ...string) bench.Contestant {
+	return bench.Contestant{Name: name, Command: append(append([]string{"qemu-img", "convert"}, args...), output), Output: output}
 }
 
-func (b *bench) toVHD(ctx context.Context, raw, single string) error {
+func (b *vhdBench) toVHD(ctx context.Context, raw, single string) error {
 	theirs, copied := b.path("qemu.vhd"), b.path("copy.raw")
 	create := []string{"-f", "raw", "-O", "vpc", "-o", "force_size=on", raw}
-	err := b.compare(ctx, "raw to dynamic VHD",
+	err := b.Compare(ctx, "raw to dynamic VHD",
 		qemuConvert("qemu-img convert -W", theirs, append([]string{"-W"}, create...)...),
-		ours(single, "vhd", raw, single),
+		bench.Ours(single, "vhd", raw, single),
 		qemuConvert("qemu-img convert", theirs, create...),
-		contestant{name: "cp --sparse=always, raw to raw", command: []string{"cp", "--sparse=always", raw, copied}, output: copied},
+		bench.Contestant{Name: "cp --sparse=always, raw to raw", Command: []string{"cp", "--sparse=always", raw, copied}, Output: copied},
 	)
 	if err != nil {
 		return err
@@ -44,24 +46,24 @@ func (b *bench) toVHD(ctx context.Context, raw, single string) error {
 		}
 	}
 	if _, err := os.Stat(single); err != nil { // its case was not wanted
-		if _, err := b.measure(ctx, ours(single, "vhd", raw, single)); err != nil {
+		if err := b.Run(ctx, bench.Ours(single, "vhd", raw, single)); err != nil {
 			return err
 		}
 	}
 	return sameDisk(ctx, single, raw)
 }
 
-func (b *bench) toRaw(ctx context.Context, raw, single string) error {
+func (b *vhdBench) toRaw(ctx context.Context, raw, single string) error {
 	out := b.path("out.raw")
 	defer os.Remove(out)
 	part := min(b.size, 64<<20)
-	err := b.compare(ctx, "dynamic VHD to raw",
+	err := b.Compare(ctx, "dynamic VHD to raw",
 		qemuConvert("qemu-img convert", out, "-f", "vpc", "-O", "raw", single),
 		qemuConvert("qemu-img convert -W", out, "-W", "-f", "vpc", "-O", "raw", single),
-		contestant{name: "libvhdi, the first 64 MiB", command: libvhdi(single, part), bytes: part},
-		ours(out, "raw", single, out),
+		bench.Contestant{Name: "libvhdi, the first 64 MiB", Command: libvhdi(single, part), Bytes: part},
+		bench.Ours(out, "raw", single, out),
 	)
-	if err != nil || !b.wanted.MatchString("dynamic VHD to raw") {
+	if err != nil || !b.Wanted.MatchString("dynamic VHD to raw") {
 		return err
 	}
 	return sameDisk(ctx, out, raw)
@@ -74,8 +76,8 @@ dir=$(mktemp -d) && vhdimount "$1" "$dir" >/dev/null && { head -c "$2" "$dir"/vh
 	return []string{"bash", "-c", script, "bash", image, strconv.FormatInt(n, 10)}
 }
 
-func (b *bench) chain(ctx context.Context, raw, single string) error {
-	if !b.wanted.MatchString("chain of 99") {
+func (b *vhdBench) chain(ctx context.Context, raw, single string) error {
+	if !b.Wanted.MatchString("chain of 99") {
 		return nil
 	}
 	const links = 99
@@ -84,23 +86,23 @@ func (b *bench) chain(ctx context.Context, raw, single string) error {
 		return err
 	}
 	out := b.path("out.raw")
-	err = b.compare(ctx, "chain of 99 to raw",
-		named("xenbackup, a single image", ours(out, "raw", single, out)),
-		named("xenbackup, 99 images", ours(out, "raw", leaf, out)),
-		contestant{name: "cp --sparse=always, raw to raw", command: []string{"cp", "--sparse=always", raw, out}, output: out},
+	err = b.Compare(ctx, "chain of 99 to raw",
+		named("xenbackup, a single image", bench.Ours(out, "raw", single, out)),
+		named("xenbackup, 99 images", bench.Ours(out, "raw", leaf, out)),
+		bench.Contestant{Name: "cp --sparse=always, raw to raw", Command: []string{"cp", "--sparse=always", raw, out}, Output: out},
 	)
 	if err != nil {
 		return err
 	}
-	if _, err := b.measure(ctx, ours(out, "raw", leaf, out)); err != nil {
+	if err := b.Run(ctx, bench.Ours(out, "raw", leaf, out)); err != nil {
 		return err
 	}
 	if err := sameDisk(ctx, out, raw); err != nil {
 		return err
 	}
-	err = b.compare(ctx, "random reads of 4 KiB through a chain of 99",
-		named("xenbackup, a single image", ours("", "random", single)),
-		named("xenbackup, 99 images", ours("", "random", leaf)),
+	err = b.Compare(ctx, "random reads of 4 KiB through a chain of 99",
+		named("xenbackup, a single image", bench.Ours("", "random", single)),
+		named("xenbackup, 99 images", bench.Ours("", "random", leaf)),
 	)
 	for k := range links {
 		if err := os.Remove(b.path(fmt.Sprintf("chain-%02d.vhd", k))); err != nil {
@@ -110,25 +112,25 @@ func (b *bench) chain(ctx context.Context, raw, single string) error {
 	return err
 }
 
-func named(name string, c contestant) contestant {
-	c.name = name
+func named(name string, c bench.Contestant) bench.Contestant {
+	c.Name = name
 	return c
 }
 
-func (b *bench) merge(ctx context.Context, raw, _ string) error {
+func (b *vhdBench) merge(ctx context.Context, raw, _ string) error {
 	changed := min(256<<20, b.size/4)
 	copied := b.path("copied")
-	err := b.compare(ctx, "merge of 256 MiB of changed blocks",
-		contestant{
-			name: "dd, over as many bytes", bytes: changed,
-			command: []string{"dd", "if=" + b.path("new.vhd"), "of=" + b.path("old.vhd"), "bs=2M", "conv=notrunc", "status=none"},
-			before:  func() error { return b.makeMerge(changed) },
+	err := b.Compare(ctx, "merge of 256 MiB of changed blocks",
+		bench.Contestant{
+			Name: "dd, over as many bytes", Bytes: changed,
+			Command: []string{"dd", "if=" + b.path("new.vhd"), "of=" + b.path("old.vhd"), "bs=2M", "conv=notrunc", "status=none"},
+			Before:  func() error { return b.makeMerge(changed) },
 		},
-		contestant{
-			name: "xenbackup", command: []string{childArg, "merge", b.dir, "old.vhd", "new.vhd"}, bytes: changed,
-			before: func() error { return b.makeMerge(changed) },
+		bench.Contestant{
+			Name: "xenbackup", Command: []string{bench.ChildArg, "merge", b.dir, "old.vhd", "new.vhd"}, Bytes: changed,
+			Before: func() error { return b.makeMerge(changed) },
 		},
-		contestant{name: "dd, to a new file", command: []string{"dd", "if=" + raw, "of=" + copied, "bs=2M", "count=" + strconv.FormatInt(changed>>21, 10), "status=none"}, output: copied, bytes: changed},
+		bench.Contestant{Name: "dd, to a new file", Command: []string{"dd", "if=" + raw, "of=" + copied, "bs=2M", "count=" + strconv.FormatInt(changed>>21, 10), "status=none"}, Output: copied, Bytes: changed},
 	)
 	for _, name := range []string{copied, b.path("new.vhd"), b.path("old.vhd")} {
 		if err := os.RemoveAll(name); err != nil {
@@ -138,15 +140,15 @@ func (b *bench) merge(ctx context.Context, raw, _ string) error {
 	return err
 }
 
-func (b *bench) open(ctx context.Context, _, _ string) error {
+func (b *vhdBench) open(ctx context.Context, _, _ string) error {
 	huge := b.path("huge.vhd")
 	if err := makeHuge(huge); err != nil {
 		return err
 	}
 	defer os.Remove(huge)
-	return b.compare(ctx, "open and describe a sparse VHD of 2 TiB",
-		contestant{name: "qemu-img info", command: []string{"qemu-img", "info", "-f", "vpc", huge}},
-		ours("", "open", huge),
-		contestant{name: "vhdiinfo", command: []string{"vhdiinfo", huge}},
+	return b.Compare(ctx, "open and describe a sparse VHD of 2 TiB",
+		bench.Contestant{Name: "qemu-img info", Command: []string{"qemu-img", "info", "-f", "vpc", huge}},
+		bench.Ours("", "open", huge),
+		bench.Contestant{Name: "vhdiinfo", Command: []string{"vhdiinfo", huge}},
 	)
 }

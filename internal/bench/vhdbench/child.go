@@ -11,15 +11,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xenbackup/xenbackup/internal/bench"
 	"github.com/xenbackup/xenbackup/vhd"
 	"github.com/xenbackup/xenbackup/vhd/disk"
 )
 
-// childArg as the first argument makes the program do one thing and report.
-const childArg = "-child"
-
 func runChild(ctx context.Context, args []string) error {
-	var r report
+	var r bench.Report
 	var err error
 	switch op := args[0]; op {
 	case "vhd": // from a raw file or a VHD

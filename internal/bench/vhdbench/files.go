@@ -13,7 +13,7 @@ import (
 )
 
 // dataBlocks returns the blocks of the disk that are data: 55 % of them.
-func (b *bench) dataBlocks() []uint32 {
+func (b *vhdBench) dataBlocks() []uint32 {
 	var blocks []uint32
 	for i := range uint32(b.size / disk.BlockSize) {
 		if i*11%20 < 11 {
@@ -37,7 +37,7 @@ func fill(buf []byte, block uint32, seed byte) {
 }
 
 // makeRaw makes the disk as a sparse raw file.
-func (b *bench) makeRaw(name string) (err error) {
+func (b *vhdBench) makeRaw(name string) (err error) {
 	f, err := os.Create(name)
 	if err != nil {
 		return err
@@ -52,14 +52,14 @@ func (b *bench) makeRaw(name string) (err error) {
 		if _, err := f.WriteAt(buf, int64(block)*disk.BlockSize); err != nil {
 			return err
 		}
-		b.data += disk.BlockSize
+		b.Bytes += disk.BlockSize
 	}
 	return nil
 }
 
 // makeChain makes the same disk as images named chain-NN.vhd; each holds its share of the
 // blocks, and the youngest is returned.
-func (b *bench) makeChain(raw string, links int) (leaf string, err error) {
+func (b *vhdBench) makeChain(raw string, links int) (leaf string, err error) {
 	src, err := os.Open(raw)
 	if err != nil {
 		return "", err
@@ -90,7 +90,7 @@ func (b *bench) makeChain(raw string, links int) (leaf string, err error) {
 }
 
 // makeMerge makes an image and its child, which holds changed blocks of the given bytes.
-func (b *bench) makeMerge(changed int64) error {
+func (b *vhdBench) makeMerge(changed int64) error {
 	blocks := b.dataBlocks()[:changed/disk.BlockSize]
 	for k, name := range []string{"old.vhd", "new.vhd"} {
 		l := vhd.Layout{Type: vhd.Dynamic, Size: b.size, UUID: vhd.UUID{byte(k + 1)}, Blocks: blocks}

@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+
+	"github.com/xenbackup/xenbackup/internal/bench"
 )
 
 func main() {
@@ -29,7 +31,7 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) (err error) {
-	if len(args) > 0 && args[0] == childArg {
+	if len(args) > 0 && args[0] == bench.ChildArg {
 		return runChild(ctx, args[1:])
 	}
 	flags := flag.NewFlagSet("vhdbench", flag.ContinueOnError)
@@ -49,18 +51,17 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	b := &bench{dir: dir, size: *mib << 20, runs: *runs, wanted: wanted}
+	b := &vhdBench{Contest: bench.Contest{Runs: *runs, Wanted: wanted}, dir: dir, size: *mib << 20}
 	fmt.Printf("%s/%s, %d processors, disk of %d MiB\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), *mib)
 	return b.all(ctx)
 }
 
-// bench is one run of the program.
-type bench struct {
-	dir    string
-	size   int64 // of the disk
-	data   int64 // of it that is data
-	runs   int
-	wanted *regexp.Regexp
+// vhdBench is one run of the program.
+type vhdBench struct {
+	bench.Contest
+
+	dir  string
+	size int64 // of the disk; Bytes of it are data
 }
 
-func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
+func (b *vhdBench) path(name string) string { return filepath.Join(b.dir, name) }
