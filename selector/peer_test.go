@@ -55,6 +55,16 @@ func ask(t *testing.T, questions []question) []string {
 // meet often.
 type generator struct{ *rand.Rand }
 
+func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 8)) }
+
+// vmPattern is a pattern for VMs.
+func (g generator) vmPattern(t *testing.T) string {
+	t.Helper()
+	text, err := json.Marshal(map[string]any{"__and": []any{g.pattern(3), map[string]any{pick(g, "$pool", "tags", "type"): g.pattern(2)}}})
+	require.NoError(t, err)
+	return string(text)
+}
+
 func pick[T any](g generator, from ...T) T { return from[g.IntN(len(from))] }
 
 func (g generator) scalar() any {
@@ -122,7 +132,7 @@ func (g generator) pattern(depth int) any {
 }
 
 func TestPatternsFitWhatXenOrchestraSays(t *testing.T) {
-	g := generator{rand.New(rand.NewPCG(1, 8))}
+	g := generator{newRand(1)}
 	questions := make([]question, howMany(t))
 	for i := range questions {
 		questions[i] = question{Pattern: g.pattern(4), Values: g.values()}
@@ -218,7 +228,7 @@ func hasOpenQuote(err error) bool {
 }
 
 func TestQueriesFitWhatXenOrchestraSays(t *testing.T) {
-	g := generator{rand.New(rand.NewPCG(2, 8))}
+	g := generator{newRand(2)}
 	questions := make([]question, howMany(t))
 	for i := range questions {
 		questions[i] = question{Query: g.query(), Values: g.values()}

@@ -129,7 +129,7 @@ func (n numeric) why(path string, v any) string {
 }
 
 func (n matching) why(path string, v any) string {
-	return has(n.eval(v), "match", path, v, n.String())
+	return has(n.eval(v), "fit", path, v, n.String())
 }
 
 // has is a clause about text in a value.
