@@ -41,8 +41,7 @@ func (c *Catalog) planClean(ctx context.Context, vm string, opts *CleanOptions) 
 	if err != nil {
 		return &CleanPlan{VM: vm}, err
 	}
-	view := &Session{c: c, fsys: remote.ReadOnly(c.fsys), vm: vm, dir: dir}
-	k := newCleaner(view, opts)
+	k := newCleaner(&Session{c: c, fsys: remote.ReadOnly(c.fsys), vm: vm, dir: dir}, opts)
 	k.dry = true
 	return k.run(ctx)
 }
@@ -75,14 +74,18 @@ func (c *Catalog) planClean(ctx context.Context, vm string, opts *CleanOptions) 
 // The plan that is returned has everything that was found, and what was done:
 // [CleanFinding].Done. It is never nil, and complete up to the error.
 func (s *Session) Clean(ctx context.Context, opts *CleanOptions) (*CleanPlan, error) {
-	k := newCleaner(s, opts)
+	look := newCleaner(&Session{c: s.c, fsys: remote.ReadOnly(s.fsys), vm: s.vm, dir: s.dir}, opts)
 	if s.writing.Load() > 0 {
-		return k.plan, ErrBusy
+		return look.plan, ErrBusy
 	}
 	if err := s.check(ctx); err != nil {
-		return k.plan, err
+		return look.plan, err
 	}
-	plan, err := k.run(ctx)
+	look.dry = true
+	plan, err := look.run(ctx)
+	if err == nil && !plan.Stopped { // nothing is unknown: all is judged again, and done
+		plan, err = newCleaner(s, opts).run(ctx)
+	}
 	if err != nil {
 		err = fmt.Errorf("catalog: clean vm %s: %w", s.vm, err)
 	}
