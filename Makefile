@@ -21,7 +21,7 @@ LINT_DIR := $(shell $(GO) env GOPATH)/xenbackup-tools/golangci-lint-$(LINT_VERSI
 LINT := $(LINT_DIR)/golangci-lint
 # program=Debian package
 PEERS := qemu-img=qemu-utils qemu-nbd=qemu-utils vhdiinfo=libvhdi-utils vhdimount=libvhdi-utils fusermount3=fuse3 fsck.ext4=e2fsprogs mkfs.xfs=xfsprogs gcc=gcc gcc=libc6-dev \
-	node=nodejs npm=npm python3=python3 curl=curl xva-img=xva-img \
+	node=nodejs npm=npm python3=python3 curl=curl xva-img=xva-img bsdtar=libarchive-tools zstd=zstd \
 	ganesha.nfsd=nfs-ganesha ganesha.nfsd=nfs-ganesha-vfs nfs-cp=libnfs-utils unshare=util-linux \
 	smbd=samba smbclient=smbclient
 # Other people's clients from npm, installed once per content of the lock; internal/testenv looks for them there.

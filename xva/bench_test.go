@@ -45,3 +45,22 @@ func BenchmarkWrite(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkCompress(b *testing.B) {
+	plain := mixed(64 << 20)
+	for _, kind := range []xva.Compression{xva.Gzip, xva.Zstd} {
+		b.Run(kind.String(), func(b *testing.B) {
+			b.SetBytes(64 << 20)
+			b.ReportAllocs()
+			for b.Loop() {
+				w, err := xva.NewCompressor(io.Discard, kind)
+				if err == nil {
+					_, err = w.Write(plain)
+				}
+				if err = errors.Join(err, w.Close()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

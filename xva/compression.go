@@ -77,24 +77,6 @@ func decompress(r *bufio.Reader) (io.Reader, Compression, func(), error) {
 	}
 }
 
-// NewCompressor returns a writer that compresses to w; Close ends the compressed stream and does not close w. The compressor of None
-// passes everything on.
-func NewCompressor(w io.Writer, kind Compression) (io.WriteCloser, error) {
-	switch kind {
-	case None:
-		return nopCloser{w}, nil
-	case Gzip:
-		return gzip.NewWriterLevel(w, gzip.BestSpeed)
-	case Zstd:
-		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
-	}
-	return nil, fmt.Errorf("xva: unknown compression %d", kind)
-}
-
-type nopCloser struct{ io.Writer }
-
-func (nopCloser) Close() error { return nil }
-
 // source remembers how reading it failed, so that an error of the storage is never taken for one of the archive.
 type source struct {
 	r   io.Reader
