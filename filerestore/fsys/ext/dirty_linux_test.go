@@ -1,0 +1,110 @@
+package ext_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/xenbackup/xenbackup/filerestore/fsys"
+)
+
+// dirty are kinds of journals.
+var dirty = []struct {
+	name    string
+	mkfs    []string
+	options string // of the mount while it is filled
+}{
+	{"v3", []string{"-t", "ext4", "-b", "4096", "-J", "size=16"}, "rw"},
+	{"v3-inline", []string{"-t", "ext4", "-b", "1024", "-I", "512", "-O", "inline_data,ea_inode"}, "rw"},
+	{"none", []string{"-t", "ext3", "-b", "1024"}, "rw"},
+	{"none-64bit", []string{"-t", "ext4", "-O", "^metadata_csum,64bit"}, "rw"},
+	{"v1", []string{"-t", "ext4", "-O", "^metadata_csum,^64bit"}, "rw,journal_checksum"},
+	{"v1-async", []string{"-t", "ext4", "-O", "^metadata_csum"}, "rw,journal_async_commit,data=writeback"},
+	{"v3-async", []string{"-t", "ext4"}, "rw,journal_async_commit,data=writeback"},
+	{"data", []string{"-t", "ext4", "-b", "1024", "-O", "orphan_file"}, "rw,data=journal"},
+	{"wrap", []string{"-t", "ext4", "-b", "1024", "-J", "size=1"}, "rw"},
+}
+
+func TestDirtyVolumesReadAsLinuxReadsThemAfterRecovery(t *testing.T) {
+	requireLoop(t)
+	for _, kind := range dirty {
+		t.Run(kind.name, func(t *testing.T) {
+			dir := t.TempDir()
+			image, copied, recovered := filepath.Join(dir, "image"), filepath.Join(dir, "copy"), filepath.Join(dir, "recovered")
+			mkfs(t, image, 48<<20, kind.mkfs...)
+			at, unmount := mount(t, image, kind.options)
+			opened := burst(t, at)
+			run(t, "cp", "--sparse=always", image, copied)
+			require.NoError(t, opened.Close())
+			unmount()
+			run(t, "cp", "--sparse=always", copied, recovered)
+			_, unmount = mount(t, recovered, "rw")
+			unmount()
+			at, unmount = mount(t, recovered, "ro")
+			want := kernelManifest(t, at)
+			unmount()
+
+			vol := open(t, copied)
+			t.Log(vol.Warnings())
+			require.Len(t, vol.Warnings(), 1)
+			require.Equal(t, fsys.Replayed, vol.Warnings()[0].Concern)
+			require.Empty(t, cmp.Diff(want, read(t, vol)))
+		})
+	}
+}
+
+// burst changes a volume, and leaves all in its journal: blocks are freed and
+// used again, data looks like the journal, and files are open though deleted.
+// The last of them is returned.
+func burst(t testing.TB, dir string) *os.File {
+	t.Helper()
+	w := tree{t, dir}
+	w.names()
+	w.attributes()
+	unix.Sync()
+	r := rand.New(rand.NewPCG(3, 4))
+	for round := range 6 {
+		name := fmt.Sprintf("round-%d", round)
+		w.mkdir(name)
+		for i := range 150 {
+			w.write(fmt.Sprintf("%s/%d", name, i), bytes.Repeat([]byte{0xc0, 0x3b, 0x39, 0x98}, r.IntN(3000)))
+			if i%10 == 0 {
+				require.NoError(t, os.Symlink(name, w.path(fmt.Sprintf("%s/link-%d", name, i))))
+			}
+		}
+		if round > 1 {
+			require.NoError(t, os.RemoveAll(w.path(fmt.Sprintf("round-%d", round-2))))
+		}
+		if round > 0 {
+			old := fmt.Sprintf("round-%d", round-1)
+			for i := 0; i < 150; i += 2 {
+				require.NoError(t, os.Rename(w.path(fmt.Sprintf("%s/%d", old, i)), w.path(fmt.Sprintf("%s/moved-%d", name, i))))
+			}
+		}
+		commit(t, dir)
+	}
+	f, err := os.Create(w.path("deleted"))
+	require.NoError(t, err)
+	_, err = f.Write(make([]byte, 100<<10))
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(w.path("deleted")))
+	commit(t, dir)
+	w.write("never-committed", []byte("x"))
+	return f
+}
+
+// commit ends a transaction of the journal, and writes nothing home but data.
+func commit(t testing.TB, dir string) {
+	t.Helper()
+	f, err := os.Open(dir)
+	require.NoError(t, err)
+	require.NoError(t, f.Sync())
+	require.NoError(t, f.Close())
+}

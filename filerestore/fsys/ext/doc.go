@@ -1,0 +1,2 @@
+// Package ext reads ext2, ext3 and ext4.
+package ext

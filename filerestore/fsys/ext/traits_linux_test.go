@@ -1,0 +1,71 @@
+package ext_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/xenbackup/xenbackup/filerestore/fsys/ext"
+)
+
+// traits are kinds of volumes, as mkfs and Linux make them.
+var traits = []struct {
+	name string
+	mkfs []string
+}{
+	{"ext2", []string{"-t", "ext2", "-b", "1024"}},
+	{"ext2-rev0", []string{"-t", "ext2", "-r", "0", "-b", "4096"}},
+	{"ext3", []string{"-t", "ext3", "-b", "1024", "-I", "128", "-O", "^resize_inode"}},
+	{"ext4", []string{"-t", "ext4"}},
+	{"ext4-1k-inline", []string{"-t", "ext4", "-b", "1024", "-I", "512", "-O", "inline_data,ea_inode"}},
+	{"ext4-inline", []string{"-t", "ext4", "-O", "inline_data"}},
+	{"ext4-bigalloc", []string{"-t", "ext4", "-O", "bigalloc", "-C", "16384"}},
+	{"ext4-meta_bg", []string{"-t", "ext4", "-b", "1024", "-g", "1024", "-O", "meta_bg,^flex_bg,^resize_inode"}},
+	{"ext4-crc16", []string{"-t", "ext4", "-O", "uninit_bg,^metadata_csum,^64bit"}},
+	{"ext4-crc16-64", []string{"-t", "ext4", "-O", "uninit_bg,^metadata_csum,64bit"}},
+	{"ext4-seed", []string{"-t", "ext4", "-O", "metadata_csum_seed,large_dir,sparse_super2,orphan_file"}},
+	{"ext4-blockmap", []string{"-t", "ext4", "-b", "2048", "-O", "^extents,^64bit,^filetype,^dir_index"}},
+}
+
+func TestEveryTraitReadsAsLinuxReadsIt(t *testing.T) {
+	requireLoop(t)
+	for _, trait := range traits {
+		t.Run(trait.name, func(t *testing.T) {
+			image := filepath.Join(t.TempDir(), "image")
+			mkfs(t, image, 48<<20, trait.mkfs...)
+			dir, unmount := mount(t, image, "rw")
+			populate(t, dir, 1500, 4<<20)
+			unmount()
+			dir, unmount = mount(t, image, "ro")
+			want := kernelManifest(t, dir)
+			unmount()
+			vol := open(t, image)
+			require.Empty(t, vol.Warnings())
+			require.Empty(t, cmp.Diff(want, read(t, vol)))
+		})
+	}
+}
+
+func mkfs(t testing.TB, image string, size int64, args ...string) {
+	t.Helper()
+	f, err := os.Create(image)
+	require.NoError(t, err)
+	require.NoError(t, f.Truncate(size))
+	require.NoError(t, f.Close())
+	run(t, "mke2fs", append(append([]string{"-q", "-F", "-L", "label"}, args...), image)...)
+}
+
+func open(t testing.TB, image string) *ext.FS {
+	t.Helper()
+	f, err := os.Open(image)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, f.Close()) })
+	info, err := f.Stat()
+	require.NoError(t, err)
+	vol, err := ext.Open(t.Context(), f, info.Size(), nil)
+	require.NoError(t, err)
+	return vol
+}
