@@ -24,6 +24,9 @@ type Host struct {
 	// HOST_IS_SLAVE to the port that they have used. Systems other than Linux
 	// have to be told about addresses such as 127.0.0.2.
 	Listen string
+	// Xapi is the version of xapi, "" = 25.6. Below 20 the host guards the
+	// chunks of archives with SHA-1, and does not know another way.
+	Xapi string
 }
 
 // SR is a storage repository.

@@ -1,6 +1,7 @@
 package xapitest
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"os"
@@ -85,7 +86,7 @@ func (p *Pool) addHost(tx tx, h Host, i int) string {
 		"API_version_major": int64(2), "API_version_minor": int64(21), "API_version_vendor": "XenSource",
 		"software_version": map[string]string{
 			"product_brand": "XCP-ng", "product_version": "8.3.0", "product_version_text": "8.3",
-			"platform_name": "XCP", "platform_version": "3.4.0", "xapi": "25.6", "xen": "4.17.5-13", "build_number": "cloud",
+			"platform_name": "XCP", "platform_version": "3.4.0", "xapi": cmp.Or(h.Xapi, "25.6"), "xen": "4.17.5-13", "build_number": "cloud",
 		},
 		"edition": "xcp-ng", "license_params": map[string]string{"expiry": "20991231T23:59:59Z"},
 	})
