@@ -126,7 +126,7 @@ func TestEveryDeltaOfXOIsRestored(t *testing.T) {
 		p := w.point(t, id)
 		res, err := restore.VM(t.Context(), w.client, w.cat, p, nil)
 		if want.Mode != "delta" {
-			require.ErrorIs(t, err, restore.ErrMode, id)
+			require.ErrorIs(t, err, restore.ErrArchive, id)
 			continue
 		}
 		require.NoError(t, err, id)

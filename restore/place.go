@@ -18,9 +18,7 @@ type placement struct {
 // place finds out where each disk of a point goes. Disks that are left out, and
 // memory images, are not in the result.
 func place(ctx context.Context, pool Pool, cat *catalog.Catalog, p *catalog.Point, opts *Options) ([]placement, error) {
-	srs := &srFinder{pool: pool, known: map[string]xapi.Ref[xapi.SR]{}}
-	used := map[string]bool{}
-	var plan []placement
+	var infos []catalog.DiskInfo
 	for _, info := range cat.Disks(p) {
 		if p.Metadata.VDIs[info.Ref] == nil {
 			return nil, fmt.Errorf("%w: %s: no record of disk %s", ErrIncomplete, p.ID, info.Ref)
@@ -29,9 +27,19 @@ func place(ctx context.Context, pool Pool, cat *catalog.Catalog, p *catalog.Poin
 		if err != nil {
 			return nil, fmt.Errorf("restore: disk %s: %w", info.Ref, err)
 		}
-		if vdi.text("type") == "suspend" {
-			continue
+		if vdi.text("type") != "suspend" {
+			infos = append(infos, info)
 		}
+	}
+	return placeDisks(ctx, pool, infos, opts)
+}
+
+// placeDisks finds out where each disk goes, and drops those that are left out.
+func placeDisks(ctx context.Context, pool Pool, infos []catalog.DiskInfo, opts *Options) ([]placement, error) {
+	srs := &srFinder{pool: pool, known: map[string]xapi.Ref[xapi.SR]{}}
+	used := map[string]bool{}
+	var plan []placement
+	for _, info := range infos {
 		uuid, skip := opts.SR, false
 		for _, name := range []string{info.VDI, info.SourceVDI} {
 			if mapped, ok := opts.MapSRs[name]; ok {

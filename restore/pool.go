@@ -19,6 +19,9 @@ type Pool interface {
 	// ctx ends.
 	CallAsync(ctx context.Context, method string, result any, args ...any) error
 
+	// ImportVM makes VMs of an archive of length bytes, and returns them.
+	ImportVM(ctx context.Context, length int64, body io.Reader, opts *xapi.ImportVMOptions) ([]xapi.Ref[xapi.VM], error)
+
 	// ImportVDI writes length bytes of body as the content of a disk.
 	ImportVDI(ctx context.Context, vdi xapi.Ref[xapi.VDI], length int64, body io.Reader, opts *xapi.ImportVDIOptions) error
 }

@@ -22,12 +22,18 @@ type Options struct {
 	// snapshot VDI it was exported from.
 	MapSRs map[string]string
 
+	// DiskByDisk restores a full point as if it were a delta: the VM is made by this
+	// package, and each disk of the archive is imported for itself. MapSRs implies it.
+	// Otherwise the pool imports the archive as a whole. The archive is read once more
+	// before, and once for each disk.
+	DiskByDisk bool
+
 	Name    string // of the VM; "": the name it had, with the date of the point
 	NewMACs bool   // the pool chooses MAC addresses; else the VM has those it had
 	Start   bool   // start the VM when it is complete
 
 	// Progress is told how far the content of each disk has got; Disk is the uuid
-	// of the snapshot VDI. Calls come one at a time; it must not block.
+	// of the snapshot VDI, and "" for an archive as a whole. Calls come one at a time; it must not block.
 	Progress func(Progress)
 
 	Logger *slog.Logger // nil discards
@@ -44,24 +50,39 @@ type Result struct {
 // restoredTag is on every VM that was restored.
 const restoredTag = "restored from backup"
 
-// VM makes a new VM of a delta backup. The original, if it still exists, is not
+// VM makes a new VM of a backup. The original, if it still exists, is not
 // touched. All disks are opened before anything is changed, and the options are
-// checked: [ErrUnknownSR], [ErrUnknownDisk], [ErrMode].
+// checked: [ErrUnknownSR], [ErrUnknownDisk], [ErrMode], [ErrArchive].
+//
+// The archive of a full point is proven while it is sent: the pool gets its end, the
+// last MiB and more, only when structure and checksums are right, and the checksum
+// beside it or the tag of its encryption; see [catalog.Archive]. One that is damaged
+// makes no VM.
 //
 // No lock is taken on the repository. If the point is deleted meanwhile, or a
 // merge moves what is read, VM fails with catalog.ErrExpired or vhd.ErrChanged
 // rather than make a VM of mixed content.
 //
-// The VM is halted, also if it was suspended: its memory is not restored. When
+// The VM is halted. One that was suspended comes back so, with its memory and with
+// new MAC addresses, from the archive of a full point; otherwise without. When
 // VM fails or ctx ends, all that it made is destroyed. Only a VM that is
 // complete but does not start stays: then there are a result and an error.
 func VM(ctx context.Context, pool Pool, cat *catalog.Catalog, p *catalog.Point, opts *Options) (result *Result, err error) {
 	if opts == nil {
 		opts = &Options{}
 	}
-	if p.Metadata.Mode != catalog.ModeDelta {
-		return nil, fmt.Errorf("%w: %s is a %s one", ErrMode, p.ID, p.Metadata.Mode)
+	switch p.Metadata.Mode {
+	case catalog.ModeDelta:
+		return deltaVM(ctx, pool, cat, p, opts)
+	case catalog.ModeFull:
+		return fullVM(ctx, pool, cat, p, opts)
+	default:
+		return nil, fmt.Errorf("%w: %s is a %q one", ErrMode, p.ID, p.Metadata.Mode)
 	}
+}
+
+// deltaVM makes a VM of a delta point.
+func deltaVM(ctx context.Context, pool Pool, cat *catalog.Catalog, p *catalog.Point, opts *Options) (result *Result, err error) {
 	plan, err := place(ctx, pool, cat, p, opts)
 	if err != nil {
 		return nil, err
@@ -80,28 +101,22 @@ func VM(ctx context.Context, pool Pool, cat *catalog.Catalog, p *catalog.Point, 
 	if err != nil {
 		return nil, err
 	}
-	result = &Result{VM: imported.UUID, Ref: imported.VM, Disks: map[string]string{}}
-	if err := result.readDisks(ctx, pool, plan, imported); err != nil {
-		return result, err
-	}
-	if opts.Start {
-		if err := pool.CallAsync(ctx, "VM.start", nil, imported.VM, false, false); err != nil {
-			return result, fmt.Errorf("restore: start the VM: %w", err)
-		}
-	}
-	return result, nil
+	return complete(ctx, pool, plan, imported, opts)
 }
 
-// vmOptions says what the VM is to be called.
-func vmOptions(p *catalog.Point, vm record, plan []placement, opts *Options) VMOptions {
-	description := "Restored on " + catalog.FormatDate(time.Now())
+// naming says what the VM is to be called.
+func naming(p *catalog.Point, vm record, opts *Options) (name, description string) {
+	description = "Restored on " + catalog.FormatDate(time.Now())
 	if own := vm.text("name_description"); own != "" {
 		description += " - " + own
 	}
-	o := VMOptions{
-		Name:        cmp.Or(opts.Name, fmt.Sprintf("%s (%s)", vm.text("name_label"), catalog.FormatDate(p.Time()))),
-		Description: description, Tags: []string{restoredTag}, NewMACs: opts.NewMACs,
-	}
+	return cmp.Or(opts.Name, fmt.Sprintf("%s (%s)", vm.text("name_label"), catalog.FormatDate(p.Time()))), description
+}
+
+// vmOptions says what the VM is to be like.
+func vmOptions(p *catalog.Point, vm record, plan []placement, opts *Options) VMOptions {
+	name, description := naming(p, vm, opts)
+	o := VMOptions{Name: name, Description: description, Tags: []string{restoredTag}, NewMACs: opts.NewMACs}
 	if opts.Progress != nil {
 		uuids := map[string]string{}
 		for _, d := range plan {

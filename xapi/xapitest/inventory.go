@@ -61,6 +61,7 @@ type VM struct {
 	Template          bool              // it is one, and cannot be started
 	Guest             *Guest            // what the guest's agent reports; nil = there is none
 	VTPM              string            // contents of its TPM; "" = it has none
+	NVRAM             map[string]string // what UEFI keeps; it boots with UEFI if there is any
 	BlockedOperations map[string]string // operation to reason
 	Snapshots         []string          // names of snapshots that it has, oldest first
 }

@@ -204,13 +204,19 @@ func vmRecord(vm VM) record {
 	if config["mac_seed"] == "" {
 		config["mac_seed"] = newUUID()
 	}
+	boot, nvram := linux()["HVM_boot_params"], vm.NVRAM
+	if len(vm.NVRAM) > 0 {
+		boot = put(boot, "firmware", "uefi")
+	} else {
+		nvram = map[string]string{}
+	}
 	return record{
-		"name_label": vm.Name, "name_description": vm.Description, "user_version": int64(1), "other_config": config,
+		"name_label": vm.Name, "name_description": vm.Description, "NVRAM": nvram, "user_version": int64(1), "other_config": config,
 		"tags": append([]string{}, vm.Tags...), "memory_static_min": vm.Memory / 2, "memory_static_max": vm.Memory,
 		"memory_dynamic_min": vm.Memory, "memory_dynamic_max": vm.Memory, "memory_target": vm.Memory,
 		"VCPUs_max": vcpus, "VCPUs_at_startup": vcpus, "actions_after_shutdown": "destroy",
 		"actions_after_reboot": "restart", "actions_after_crash": "restart", "HVM_boot_policy": "BIOS order",
-		"HVM_boot_params": linux()["HVM_boot_params"], "platform": linux()["platform"], "domain_type": "hvm",
+		"HVM_boot_params": boot, "platform": linux()["platform"], "domain_type": "hvm",
 		"recommendations": "<restrictions></restrictions>", "reference_label": "debian-12",
 	}
 }
