@@ -21,7 +21,7 @@ var dirty = []struct {
 	mkfs    []string
 	options string // of the mount while it is filled
 }{
-	{"v3", []string{"-t", "ext4", "-b", "4096", "-J", "size=16"}, "rw"},
+	{"v3", []string{"-t", "ext4", "-b", "4096", "-J", "size=4"}, "rw"},
 	{"v3-inline", []string{"-t", "ext4", "-b", "1024", "-I", "512", "-O", "inline_data,ea_inode"}, "rw"},
 	{"none", []string{"-t", "ext3", "-b", "1024"}, "rw"},
 	{"none-64bit", []string{"-t", "ext4", "-O", "^metadata_csum,64bit"}, "rw"},
@@ -38,7 +38,7 @@ func TestDirtyVolumesReadAsLinuxReadsThemAfterRecovery(t *testing.T) {
 		t.Run(kind.name, func(t *testing.T) {
 			dir := t.TempDir()
 			image, copied, recovered := filepath.Join(dir, "image"), filepath.Join(dir, "copy"), filepath.Join(dir, "recovered")
-			mkfs(t, image, 48<<20, kind.mkfs...)
+			mkfs(t, image, imageSize(48<<20), kind.mkfs...)
 			at, unmount := mount(t, image, kind.options)
 			opened := burst(t, at)
 			run(t, "cp", "--sparse=always", image, copied)
@@ -51,6 +51,7 @@ func TestDirtyVolumesReadAsLinuxReadsThemAfterRecovery(t *testing.T) {
 			want := kernelManifest(t, at)
 			unmount()
 
+			keep(t, "dirty-"+kind.name, copied, want)
 			vol := open(t, copied)
 			t.Log(vol.Warnings())
 			require.Len(t, vol.Warnings(), 1)

@@ -1,11 +1,14 @@
 package ext_test
 
 import (
+	"encoding/json"
+	"flag"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 
 	"github.com/xenbackup/xenbackup/filerestore/fsys/ext"
@@ -22,6 +25,8 @@ var traits = []struct {
 	{"ext4", []string{"-t", "ext4"}},
 	{"ext4-1k-inline", []string{"-t", "ext4", "-b", "1024", "-I", "512", "-O", "inline_data,ea_inode"}},
 	{"ext4-inline", []string{"-t", "ext4", "-O", "inline_data"}},
+	{"ext4-128", []string{"-t", "ext4", "-I", "128"}},
+	{"ext4-inline-plain", []string{"-t", "ext4", "-b", "1024", "-I", "256", "-O", "inline_data,ea_inode,^metadata_csum,^64bit"}},
 	{"ext4-bigalloc", []string{"-t", "ext4", "-O", "bigalloc", "-C", "16384"}},
 	{"ext4-meta_bg", []string{"-t", "ext4", "-b", "1024", "-g", "1024", "-O", "meta_bg,^flex_bg,^resize_inode"}},
 	{"ext4-crc16", []string{"-t", "ext4", "-O", "uninit_bg,^metadata_csum,^64bit"}},
@@ -35,18 +40,50 @@ func TestEveryTraitReadsAsLinuxReadsIt(t *testing.T) {
 	for _, trait := range traits {
 		t.Run(trait.name, func(t *testing.T) {
 			image := filepath.Join(t.TempDir(), "image")
-			mkfs(t, image, 48<<20, trait.mkfs...)
+			mkfs(t, image, imageSize(48<<20), trait.mkfs...)
 			dir, unmount := mount(t, image, "rw")
-			populate(t, dir, 1500, 4<<20)
+			if *update {
+				populate(t, dir, 300, 1<<20)
+			} else {
+				populate(t, dir, 1500, 4<<20)
+			}
 			unmount()
 			dir, unmount = mount(t, image, "ro")
 			want := kernelManifest(t, dir)
 			unmount()
+			keep(t, trait.name, image, want)
 			vol := open(t, image)
 			require.Empty(t, vol.Warnings())
 			require.Empty(t, cmp.Diff(want, read(t, vol)))
 		})
 	}
+}
+
+// update writes small images into testdata, for machines where none can be made:
+// go test -run 'TestEvery|TestDirty' -update
+var update = flag.Bool("update", false, "write the images in testdata")
+
+func imageSize(n int64) int64 {
+	if *update {
+		return n / 3
+	}
+	return n
+}
+
+// keep writes an image and its manifest into testdata when asked to.
+func keep(t testing.TB, name, image string, m manifest) {
+	t.Helper()
+	if !*update {
+		return
+	}
+	raw, err := os.ReadFile(image)
+	require.NoError(t, err)
+	list, err := json.MarshalIndent(m, "", " ")
+	require.NoError(t, err)
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(8<<20))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join("testdata", name+".img.zst"), w.EncodeAll(raw, nil), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join("testdata", name+".json.zst"), w.EncodeAll(list, nil), 0o644))
 }
 
 func mkfs(t testing.TB, image string, size int64, args ...string) {

@@ -1,0 +1,93 @@
+package ext_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
+	"github.com/stretchr/testify/require"
+
+	"github.com/xenbackup/xenbackup/filerestore/fsys"
+	"github.com/xenbackup/xenbackup/filerestore/fsys/ext"
+)
+
+// images returns the names of those in testdata.
+func images(t testing.TB) []string {
+	t.Helper()
+	list, err := filepath.Glob("testdata/*.img.zst")
+	require.NoError(t, err)
+	require.NotEmpty(t, list)
+	for i, name := range list {
+		list[i] = strings.TrimSuffix(filepath.Base(name), ".img.zst")
+	}
+	return list
+}
+
+// image returns the content of one.
+func image(t testing.TB, name string) []byte {
+	t.Helper()
+	return unpack(t, name+".img.zst")
+}
+
+func unpack(t testing.TB, name string) []byte {
+	t.Helper()
+	packed, err := os.ReadFile(filepath.Join("testdata", name))
+	require.NoError(t, err)
+	r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+	require.NoError(t, err)
+	defer r.Close()
+	raw, err := r.DecodeAll(packed, nil)
+	require.NoError(t, err)
+	return raw
+}
+
+func openImage(t testing.TB, name string, opts *ext.Options) *ext.FS {
+	t.Helper()
+	raw := image(t, name)
+	vol, err := ext.Open(t.Context(), bytes.NewReader(raw), int64(len(raw)), opts)
+	require.NoError(t, err)
+	return vol
+}
+
+func TestKeptImagesReadAsLinuxReadThem(t *testing.T) {
+	for _, name := range images(t) {
+		t.Run(name, func(t *testing.T) {
+			var want manifest
+			require.NoError(t, json.Unmarshal(unpack(t, name+".json.zst"), &want))
+			vol := openImage(t, name, nil)
+			if strings.HasPrefix(name, "dirty-") {
+				require.Len(t, vol.Warnings(), 1)
+				require.Equal(t, fsys.Replayed, vol.Warnings()[0].Concern)
+			} else {
+				require.Empty(t, vol.Warnings())
+			}
+			require.Empty(t, cmp.Diff(want, read(t, vol)))
+		})
+	}
+}
+
+func TestWithoutTheJournalAWarningSaysWhatIsMissing(t *testing.T) {
+	vol := openImage(t, "dirty-none", &ext.Options{IgnoreJournal: true})
+	require.Equal(t, fsys.Stale, vol.Warnings()[0].Concern)
+	_, err := vol.Stat("round-5")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	info, err := openImage(t, "dirty-none", nil).Stat("round-5")
+	require.NoError(t, err)
+	require.True(t, info.IsDir())
+}
+
+func TestVolumesTellTheirTypeLabelAndSize(t *testing.T) {
+	for name, want := range map[string]string{"ext2": "ext2", "ext2-rev0": "ext2", "ext3": "ext3", "dirty-none": "ext3", "ext4": "ext4", "ext4-blockmap": "ext4"} {
+		v := openImage(t, name, nil).Volume()
+		require.Equal(t, want, v.Type, name)
+		require.Equal(t, "label", v.Label)
+		require.Equal(t, int64(16<<20), v.Size)
+		require.Len(t, v.UUID, 36)
+	}
+}
