@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -84,10 +85,25 @@ func (s *Session) Clean(ctx context.Context, opts *CleanOptions) (*CleanPlan, er
 	look.dry = true
 	plan, err := look.run(ctx)
 	if err == nil && !plan.Stopped { // nothing is unknown: all is judged again, and done
-		plan, err = newCleaner(s, opts).run(ctx)
+		plan, err = s.cleanUp(ctx, plan, opts)
 	}
 	if err != nil {
 		err = fmt.Errorf("catalog: clean vm %s: %w", s.vm, err)
 	}
 	return plan, err
+}
+
+// cleanUp does what was planned, unless somebody reads points of the VM.
+func (s *Session) cleanUp(ctx context.Context, planned *CleanPlan, opts *CleanOptions) (plan *CleanPlan, err error) {
+	ch, err := s.beginChange(ctx)
+	if err != nil {
+		return planned, err
+	}
+	defer func() { err = errors.Join(err, ch.end(ctx)) }()
+	if len(ch.readers) > 0 {
+		return planned, ErrLeased
+	}
+	k := newCleaner(s, opts)
+	k.m.change = ch
+	return k.run(ctx)
 }

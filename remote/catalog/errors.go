@@ -50,6 +50,10 @@ var (
 	// a repository.
 	ErrRetention = errors.New("this retention is not possible")
 
+	// ErrLeased is returned, or reported, for what is not deleted, merged or cleaned
+	// since somebody reads it: see [Catalog.Lease].
+	ErrLeased = errors.New("somebody reads the VM's points")
+
 	// ErrBusy is returned by an operation that must not run while a point is
 	// being written in the same session.
 	ErrBusy = errors.New("a point is being written")

@@ -60,6 +60,8 @@ type evidence struct {
 	// Of a whole file: the digests that are right, the newest first. While metadata
 	// is replaced there are two.
 	Content []digest `json:"content,omitempty"`
+	// Of an archive: the text of the file beside it, where there is one.
+	Checksum string `json:"checksum,omitempty"`
 	// Of metadata.
 	Rest      digest `json:"rest,omitzero"` // of what merges leave as it is, see sumOfRest
 	JobID     string `json:"jobId,omitempty"`

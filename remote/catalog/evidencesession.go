@@ -12,25 +12,8 @@ import (
 	"github.com/xenbackup/xenbackup/remote"
 )
 
-// foresee and settle enclose a merge. What goes wrong with evidence stops nothing:
-// what is known of the disk is then out of date, which shows.
-func (s *Session) foresee(ctx context.Context, dir string, chain []string) {
-	s.warn(ctx, dir, foresee(ctx, s.fsys, dir, chain))
-}
-
-func (s *Session) settle(ctx context.Context, dir string, chain []string) {
-	s.warn(ctx, dir, settle(ctx, s.fsys, dir, chain))
-}
-
-func (s *Session) warn(ctx context.Context, dir string, err error) {
-	if err != nil {
-		s.c.log.WarnContext(ctx, "evidence not up to date", "directory", dir, "error", err)
-	}
-}
-
 // sweepEvidence forgets what is no more, all over the VM.
-func (s *Session) sweepEvidence(ctx context.Context) {
-	dirs := []string{s.dir}
+func (s *Session) sweepEvidence(ctx context.Context) error {
 	below := []string{path.Join(s.dir, vdisName)}
 	for range 2 {
 		var deeper []string
@@ -38,8 +21,7 @@ func (s *Session) sweepEvidence(ctx context.Context) {
 			place := path.Dir(evidenceName(path.Join(dir, "any")))
 			entries, err := s.fsys.ReadDir(ctx, place)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				s.warn(ctx, dir, err)
-				return
+				return fmt.Errorf("catalog: list %s: %w", place, err)
 			}
 			for _, e := range entries {
 				if e.IsDir() && isElement(e.Name()) {
@@ -49,12 +31,12 @@ func (s *Session) sweepEvidence(ctx context.Context) {
 		}
 		below = deeper
 	}
-	for _, dir := range append(dirs, below...) {
+	for _, dir := range append(below, s.dir) {
 		if err := sweepEvidence(ctx, s.fsys, dir); err != nil {
-			s.warn(ctx, dir, err)
-			return
+			return err
 		}
 	}
+	return nil
 }
 
 // replaceMetadata replaces the JSON of a point; what it must be, if that is known,

@@ -17,10 +17,11 @@ import (
 // merger is one run of Session.Merge, or of a clean, which finds more and does
 // otherwise with it.
 type merger struct {
-	s     *Session
-	opts  *MergeOptions
-	clean *cleaner // nil for a merge
-	start time.Time
+	s      *Session
+	opts   *MergeOptions
+	clean  *cleaner // nil for a merge
+	change *change  // nil when nothing is changed
+	start  time.Time
 
 	points []*Point
 	files  []string        // in the directory of the VM
@@ -84,7 +85,7 @@ func (m *merger) run(ctx context.Context) error {
 	}
 	errs = append(errs, m.finish(ctx), m.removeArchives(ctx))
 	if !m.isDry() {
-		m.s.sweepEvidence(ctx)
+		errs = append(errs, m.s.sweepEvidence(ctx))
 	}
 	return errors.Join(errs...)
 }
@@ -259,14 +260,38 @@ func (m *merger) isDry() bool { return m.clean != nil && m.clean.dry }
 
 // finish brings up to date what depends on the merges that were made.
 func (m *merger) finish(ctx context.Context) error {
+	if m.clean != nil && len(m.report.Merged) == 0 {
+		return nil
+	}
+	cache, err := m.s.keepCache(ctx, len(m.points))
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for _, p := range m.points {
+		if _, merged := m.mergedSize(p); !merged {
+			continue
+		}
+		if err := cache.remove(ctx); err != nil {
+			return err
+		}
+		cache.put(p.ID, nil)
 		errs = append(errs, m.updatePoint(ctx, p))
 	}
-	if m.clean == nil || len(m.report.Merged) > 0 {
-		errs = append(errs, m.s.dropCache(ctx))
+	if !cache.isRight() {
+		errs = append(errs, cache.save(ctx))
 	}
 	return errors.Join(errs...)
+}
+
+// mergedSize is the size of those disks of p that were merged, if any were.
+func (m *merger) mergedSize(p *Point) (size int64, merged bool) {
+	for _, rel := range p.Metadata.VHDs {
+		if n, ok := m.sizes[path.Join(m.s.dir, rel)]; ok {
+			size, merged = size+n, true
+		}
+	}
+	return size, merged
 }
 
 // updatePoint writes the metadata of a point whose disks were merged as Xen
@@ -274,12 +299,7 @@ func (m *merger) finish(ctx context.Context) error {
 // difference any more. Where a file cannot be replaced atomically the metadata
 // stays as it is: both fields only inform.
 func (m *merger) updatePoint(ctx context.Context, p *Point) error {
-	size, merged := int64(0), false
-	for _, rel := range p.Metadata.VHDs {
-		if n, ok := m.sizes[path.Join(m.s.dir, rel)]; ok {
-			size, merged = size+n, true
-		}
-	}
+	size, merged := m.mergedSize(p)
 	if !merged || !m.s.fsys.Properties().AtomicReplace {
 		return nil
 	}
@@ -356,28 +376,36 @@ func (m *merger) merge(ctx context.Context, d *vdiDir, chain []string, resumed b
 		m.deferred(youngest)
 		return nil
 	}
-	opts := &vhd.MergeOptions{Logger: m.s.c.log, Lost: m.s.Err}
+	opts := &vhd.MergeOptions{Logger: m.s.c.log, Lost: m.change.lost(ctx)}
 	if m.opts.Progress != nil {
 		opts.Progress = func(done, total int64) { m.progress(youngest, done, total) }
 	}
-	m.s.foresee(ctx, d.path, chain)
+	if err := foresee(ctx, m.s.fsys, d.path, chain); err != nil {
+		m.unknown(youngest, err)
+		return err
+	}
 	res, err := vhd.Merge(ctx, &diskDir{m.s.fsys, d.path}, &vhd.MergePlan{Chain: chain}, opts)
 	m.mu.Lock()
 	m.bytes += res.Merged
 	m.mu.Unlock()
+	if errors.Is(err, ErrLeased) { // a reader waits: what was begun is finished another time
+		m.left(youngest, err)
+		m.block()
+		return nil
+	}
 	if err != nil {
 		err = fmt.Errorf("catalog: merge %s: %w", youngest, err)
 		m.unknown(youngest, err)
 		return err
 	}
-	m.s.settle(ctx, d.path, chain)
+	err = settle(ctx, m.s.fsys, d.path, chain)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.sizes[youngest] = res.Size
 	m.report.Merged = append(m.report.Merged, MergedDisk{
 		Path: m.rel(youngest), Chain: chain, Size: res.Size, Bytes: res.Merged, Resumed: resumed,
 	})
-	return nil
+	return err
 }
 
 // mayBegin tells whether the bounds of this run leave room for another merge. One

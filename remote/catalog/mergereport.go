@@ -3,6 +3,7 @@ package catalog
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 )
@@ -83,7 +84,7 @@ type Finding struct {
 //
 // The report is never nil, and complete up to the error. When a merge fails,
 // others go on.
-func (s *Session) Merge(ctx context.Context, opts *MergeOptions) (*MergeReport, error) {
+func (s *Session) Merge(ctx context.Context, opts *MergeOptions) (report *MergeReport, err error) {
 	m := newMerger(s, opts)
 	if s.writing.Load() > 0 {
 		return m.report, ErrBusy
@@ -91,7 +92,17 @@ func (s *Session) Merge(ctx context.Context, opts *MergeOptions) (*MergeReport, 
 	if err := s.check(ctx); err != nil {
 		return m.report, err
 	}
-	err := m.run(ctx)
+	ch, err := s.beginChange(ctx)
+	if err != nil {
+		return m.report, err
+	}
+	defer func() { err = errors.Join(err, ch.end(ctx)) }()
+	if len(ch.readers) > 0 {
+		m.left(s.dir, ErrLeased)
+		return m.report, nil
+	}
+	m.change = ch
+	err = m.run(ctx)
 	if m.opts.Parallel > 1 {
 		m.report.sort()
 	}
