@@ -28,7 +28,7 @@ type Archive struct {
 }
 
 // Open finds out where the chunks of an archive of size bytes in r are: the headers are read, one place in each MiB, several at a
-// time, and everything that a [Reader] proves is proven but the checksums of the chunks. r must stay as it is while the Archive is in
+// time, and everything that a [Reader] proves is proven but the checksums of chunks with data. r must stay as it is while the Archive is in
 // use. Errors are *FormatError, with the error of r inside when that failed; an archive that is compressed is ErrCompressed.
 func Open(ctx context.Context, r io.ReaderAt, size int64, opts *OpenOptions) (*Archive, error) {
 	if opts == nil {
@@ -67,6 +67,12 @@ func (a *Archive) open(rd *Reader, r io.ReaderAt, verify bool) error {
 		}
 		if err != nil {
 			return err
+		}
+		if p.off == rd.cur.pos { // a keepalive, which nobody reads
+			if err := p.verify(); err != nil {
+				return err
+			}
+			continue
 		}
 		if err := index.add(&p, rd.cur.pos); err != nil {
 			return rd.fail(err)

@@ -52,9 +52,6 @@ type indexer struct {
 // add takes a chunk of which the header and the checksum were found; end is where it ends on its disk.
 func (x *indexer) add(p *piece, end int64) error {
 	length := end - p.off
-	if length == 0 {
-		return nil
-	}
 	if x.chunks++; x.chunks > maxChunks {
 		return fmt.Errorf("%w: more than %d chunks", ErrTooLarge, maxChunks)
 	}

@@ -1,6 +1,7 @@
 package xva
 
 import (
+	"context"
 	"errors"
 	"io"
 )
@@ -38,15 +39,9 @@ func (p *Proof) read(from io.Reader) error {
 	}
 	defer func() { _ = r.Close() }()
 	p.ova, p.kind = r.OVA(), r.Compression()
-	for {
-		_, err := r.Next()
-		if p.seen = r.Stats(); errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
+	err = r.eachChunk(context.Background(), func(Chunk) error { return nil }) // ends with from
+	p.seen = r.Stats()
+	return err
 }
 
 // Write takes the next piece, and fails as soon as the archive is known to be broken, with what a [Reader] says of it.

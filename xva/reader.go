@@ -270,6 +270,9 @@ func (r *Reader) content(size int64, buf *[]byte) error {
 	if r.scan == nil {
 		return r.body(size, buf)
 	}
+	if padded(size) > r.scan.size-r.off {
+		return r.fail(r.src.classify(io.ErrUnexpectedEOF))
+	}
 	r.scan.skip(padded(size))
 	r.off += padded(size)
 	return nil
