@@ -7,7 +7,7 @@ const fastHead = 9
 // transaction: the area for them begins with a head that has the number of the
 // transaction in which they would have been.
 func (j *journal) pendingFastCommits(transaction uint32) (bool, error) {
-	if j.fastCommits == 0 {
+	if j.fastCommits == 0 || j.fastCommits >= j.runs[len(j.runs)-1].end() {
 		return false, nil
 	}
 	b := make([]byte, j.f.sb.blockSize)

@@ -34,7 +34,7 @@ type journal struct {
 	runs []run // where its blocks are, ascending, without gaps
 
 	compat, incompat uint32
-	length           uint64 // blocks of the log, the superblock included, fast commits not
+	length           uint64 // blocks of the log, the superblock included, those for fast commits not
 	fastCommits      uint64 // first block of the area of fast commits; 0 if there is none
 	first            uint64 // where the log begins after its end
 	start            uint64 // of the oldest transaction; 0 if there is none
@@ -144,7 +144,7 @@ func (j *journal) readSuper(blocks uint64) error {
 		}
 		if n < j.length {
 			j.length -= n
-			j.fastCommits = j.length
+			j.fastCommits = j.length + 1 // the block between is not used
 		}
 	}
 	switch {

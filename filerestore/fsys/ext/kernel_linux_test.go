@@ -151,3 +151,23 @@ func kernelContent(path string) (sum string, ranges [][2]int64, err error) {
 	}
 	return hex.EncodeToString(h.Sum(nil)), ranges, nil
 }
+
+// loop makes a device of a file until the test ends.
+func loop(t testing.TB, image string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "losetup", "--find", "--show", image).Output()
+	require.NoError(t, err)
+	device := strings.TrimSpace(string(out))
+	t.Cleanup(func() {
+		require.NoError(t, exec.Command("losetup", "--detach", device).Run()) //nolint:noctx // also when the test's context has ended
+	})
+	return device
+}
+
+// debugfs returns what a request to debugfs prints.
+func debugfs(t testing.TB, image, request string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), testenv.Require(t, "debugfs"), "-R", request, image).Output()
+	require.NoError(t, err)
+	return strings.TrimSpace(string(out))
+}

@@ -97,12 +97,17 @@ func mkfs(t testing.TB, image string, size int64, args ...string) {
 
 func open(t testing.TB, image string) *ext.FS {
 	t.Helper()
+	vol, err := openFile(t, image)
+	require.NoError(t, err)
+	return vol
+}
+
+func openFile(t testing.TB, image string) (*ext.FS, error) {
+	t.Helper()
 	f, err := os.Open(image)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, f.Close()) })
 	info, err := f.Stat()
 	require.NoError(t, err)
-	vol, err := ext.Open(t.Context(), f, info.Size(), nil)
-	require.NoError(t, err)
-	return vol
+	return ext.Open(t.Context(), f, info.Size(), nil)
 }
