@@ -136,10 +136,9 @@ type Event struct {
 
 // What a [Scheduler] refuses.
 var (
-	ErrBusy       = errors.New("schedule: the job is running or waiting already")
-	ErrUnknown    = errors.New("schedule: no such entry")
-	ErrNested     = errors.New("schedule: a sequence within a sequence")
-	ErrNotRunning = errors.New("schedule: the scheduler does not run")
-	ErrRunning    = errors.New("schedule: the scheduler runs already")
-	ErrStopped    = errors.New("schedule: the scheduler stops")
+	ErrBusy    = errors.New("schedule: the job is running or waiting already")
+	ErrUnknown = errors.New("schedule: no such entry")
+	ErrNested  = errors.New("schedule: a sequence within a sequence")
+	ErrRunning = errors.New("schedule: the scheduler runs already")
+	ErrStopped = errors.New("schedule: the scheduler stops")
 )

@@ -1,6 +1,7 @@
 package schedule_test
 
 import (
+	"context"
 	"fmt"
 	"log"
 	"time"
@@ -40,4 +41,34 @@ func ExampleParse() {
 	// Output:
 	// schedule: "0 3 * 12 *": month (at character 7): 12 is not between 0 and 11
 	// 2027-12-01 03:00:00 +0000 UTC
+}
+
+// A scheduler runs what is due each night, in the goroutine of its owner, and does at
+// most one run for what was missed while the program or the machine did not run.
+func ExampleScheduler() {
+	nightly, err := schedule.Parse("30 2 * * *", schedule.XO, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	scheduler := schedule.NewScheduler(&schedule.Options{
+		// Store: schedule.NewFileStore("/var/lib/backup/schedules.json"),
+	})
+	err = scheduler.Set(schedule.Entry{
+		ID: "nightly", When: nightly, CatchUp: 12 * time.Hour,
+		Run: func(_ context.Context, fire schedule.Fire) error {
+			fmt.Println(fire.Entry, "runs; by hand:", fire.Cause == schedule.ByHand)
+			scheduler.Stop() // for the sake of the example
+			return nil
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := scheduler.RunNow("nightly"); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(scheduler.Run(context.Background()))
+	// Output:
+	// nightly runs; by hand: true
+	// <nil>
 }

@@ -19,7 +19,7 @@ type run struct {
 
 // admit lets the entry run at once or later, or refuses with ErrBusy or ErrStopped.
 func (s *Scheduler) admit(e *entry, fire Fire) error {
-	if s.state != running {
+	if s.state == stopping {
 		return ErrStopped
 	}
 	r := &run{entry: e, spec: e.Entry, fire: fire, job: e.job()}

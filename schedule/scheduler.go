@@ -125,15 +125,13 @@ func (s *Scheduler) SetEnabled(id string, enabled bool) error {
 }
 
 // RunNow runs an entry by hand, enabled or not, and does not wait for its end. While
-// its job runs it is [ErrBusy], or, with the policy [Queue], it waits its turn.
+// its job runs it is [ErrBusy], or, with the policy [Queue], it waits its turn. Before
+// the scheduler runs, it begins with it; while it stops, it is [ErrStopped].
 func (s *Scheduler) RunNow(id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.entries[id]
-	switch {
-	case s.state == idle:
-		return ErrNotRunning
-	case e == nil:
+	if e == nil {
 		return ErrUnknown
 	}
 	s.poke()
