@@ -5,7 +5,8 @@
 #   make bench     throughput and memory of whole flows, beside other tools in the same run
 #   make fuzz      every fuzz target for FUZZTIME each
 #   make torture   kill -9 loops, KILLS rounds each, and power cuts on real file systems, CUTS each (as root);
-#                  servers that crash, freeze and vanish while files are written, ROUNDS each (as root)
+#                  servers that crash, freeze and vanish while files are written, ROUNDS each (as root);
+#                  QUESTIONS random expressions, patterns and queries beside Xen Orchestra's libraries
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -13,6 +14,8 @@ GO ?= go
 KILLS ?= 1000
 CUTS ?= 200
 ROUNDS ?= 200
+QUESTIONS ?= 40000
+SEEDS ?= 20000
 FUZZTIME ?= 60s
 FUZZSMOKE ?= 2s
 LINT_VERSION := v2.15.0
@@ -69,6 +72,7 @@ $(NODE_DIR):
 unit:
 	XENBACKUP_PEERS=require $(GO) test -race -shuffle=on -timeout 15m ./...
 	$(GO) test -shuffle=on -timeout 5m ./remote/catalog ./xapi # each step of each sweep: the race detector is too slow for that
+	XENBACKUP_ZONES=all $(GO) test -run '^TestEveryTurning' ./schedule # and for each time zone
 
 # package:target of each fuzz test
 FUZZ = $(shell grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -r grep -HoE '^func Fuzz[A-Za-z0-9_]+' | sed -E 's|/[^/]*:func |:|' | sort -u)
@@ -83,6 +87,8 @@ torture:
 	XENBACKUP_PEERS=require XENBACKUP_KILLS=$(KILLS) $(GO) test -timeout 0 -count=1 -v -run '^TestKill' ./internal/torture/...
 	XENBACKUP_PEERS=require XENBACKUP_CUTS=$(CUTS) $(GO) test -timeout 0 -count=1 -v -run '^TestPowerCut' ./remote/local
 	XENBACKUP_PEERS=require XENBACKUP_ROUNDS=$(ROUNDS) $(GO) test -timeout 0 -count=1 -v -run '^TestTorture' ./remote/nfs ./remote/smb
+	XENBACKUP_PEERS=require XENBACKUP_QUESTIONS=$(QUESTIONS) $(GO) test -timeout 0 -count=1 -v -run 'XenOrchestraSays$$' ./schedule ./selector
+	XENBACKUP_PEERS=require XENBACKUP_SEEDS=$(SEEDS) $(GO) test -timeout 0 -count=1 -v -run '^TestModelOf' ./remote/catalog
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...

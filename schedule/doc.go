@@ -1,5 +1,5 @@
 // Package schedule tells when something is due: cron expressions with time zones,
-// in the dialect of Xen Orchestra or in the common one.
+// in the dialect of Xen Orchestra or in the common one; and runs it then.
 //
 // An expression has five fields, separated by blanks:
 //
@@ -30,5 +30,27 @@
 //     two, and one that does not exist is none.
 //
 // Xen Orchestra fires twice in both cases; elsewhere the dates are the same, but for
-// an error of its own around the first of March (its "*/n" for days may skip it).
+// an error of its own: it may pass over the first two days of March when a day 30 or
+// 31 is meant too.
+//
+// # Running what is due
+//
+// A [Scheduler] runs entries in the goroutine of its owner ([Scheduler.Run]):
+//
+//   - An entry that is due while its job runs is skipped, or waits its turn
+//     ([Overlap]); entries may share a job. [Scheduler.RunNow] runs one by hand.
+//   - What was due while the program or the machine did not run is missed, as in Xen
+//     Orchestra, or made up for by one run ([Entry].CatchUp). For that a [Store]
+//     remembers until when the times of each entry are dealt with: [FileStore] in a
+//     file. It is saved before a run begins: after a crash, a run that it has cut
+//     short does not begin again by itself.
+//   - What starts up to two minutes late is not late. The clock is looked at every
+//     half a minute, so that it may be set, and the machine sleep. A leap forward
+//     brings one run per entry at most. What ran before the clock was set back does
+//     not run again, unless it was by more than three hours: then the time before
+//     counts as wrong, and the entry starts anew.
+//   - A sequence runs other entries one after the other ([Entry].Sequence).
+//
+// Nothing is passed over in silence: skipped and missed times are events, as are the
+// begin and the end of runs ([Options].Observer).
 package schedule
