@@ -7,7 +7,7 @@
 //	xo-vm-backups/<vm>/<date>.json            metadata: one restore point, see [Point] and [Metadata]
 //	xo-vm-backups/<vm>/<date>.xva             full backup: the archive
 //	xo-vm-backups/<vm>/<date>.xva.checksum    its checksum
-//	xo-vm-backups/<vm>/cache.json.gz          a listing that Xen Orchestra keeps
+//	xo-vm-backups/<vm>/cache.json.gz          all of the VM's metadata, to list it at once
 //	xo-vm-backups/<vm>/vdis/<job>/<vdi>/<date>.vhd
 //	                                          delta backup: a disk, see [Disk]
 //	xo-vm-backups/<vm>/vdis/<job>/<vdi>/.<date>.vhd.merge.json
@@ -34,7 +34,7 @@
 //
 // # Reading
 //
-// [Open] gives a [Catalog]; [Catalog.VMs] and [Catalog.Points] list it,
+// [Open] gives a [Catalog]; [Catalog.VMs], [Catalog.Points] and [Catalog.Find] list it,
 // [Catalog.OpenDisk] gives the content of a disk at a point. Reading takes no
 // lock and changes nothing; whoever uses a disk's content for good asks
 // [Disk.Confirm] afterwards, since retention may have gone on meanwhile. The
@@ -68,6 +68,7 @@
 //   - Paths in metadata and disks are not trusted: none leaves the directory of
 //     the VM ([ErrOutside]).
 //
-// cache.json.gz is removed after each change, since Xen Orchestra believes it
-// without looking at the directory; it makes a new one.
+// cache.json.gz, which Xen Orchestra believes without looking at the directory, is
+// removed before each change and written anew after it. Our listing believes it as far
+// as the directory bears it out.
 package catalog

@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"iter"
 	"path"
-
-	"github.com/xenbackup/xenbackup/remote"
 )
 
 // VMs yields the names of the VM directories, sorted: uuids, as far as Xen
@@ -36,41 +34,72 @@ func (c *Catalog) VMs(ctx context.Context) iter.Seq2[string, error] {
 }
 
 // Points yields the restore points of a VM, oldest first by the date in their
-// names; each is read when it is its turn, so breaking out early is cheap. The
-// directory itself is the truth: the cache that Xen Orchestra keeps is not used.
+// names. The directory is the truth: of the cache that Xen Orchestra keeps, an entry is
+// used where its file is there, has the length that the entry says, and was not
+// changed since; all other files are read, up to 32 and 64 MiB of them ahead.
 //
 // A JSON that cannot be read or decoded is yielded as a [*PointError], and the
 // listing goes on. Any other error is the last pair; a VM that the repository
 // does not have gives fs.ErrNotExist. A point deleted meanwhile is left out.
 func (c *Catalog) Points(ctx context.Context, vm string) iter.Seq2[*Point, error] {
+	return c.points(ctx, vm, nil)
+}
+
+func (c *Catalog) points(ctx context.Context, vm string, f *Filter) iter.Seq2[*Point, error] {
 	return func(yield func(*Point, error) bool) {
-		dir, err := vmDir(vm)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		entries, err := c.fsys.ReadDir(ctx, dir)
-		if err != nil {
-			yield(nil, fmt.Errorf("catalog: list vm %s: %w", vm, err))
-			return
-		}
-		for _, e := range entries {
-			if e.IsDir() || !isPointName(e.Name()) {
-				continue
-			}
-			p, err := c.readPoint(ctx, path.Join(dir, e.Name()))
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if ctx.Err() != nil {
-				yield(nil, context.Cause(ctx))
-				return
-			}
-			if !yield(p, err) {
-				return
-			}
-		}
+		l := c.list(ctx, vm)
+		c.useCache(ctx, l)
+		yieldAll(ctx, c.readAll(ctx, l), f, yield)
 	}
+}
+
+// Find yields the points that f wants, of all VMs unless it names one: VM by VM as VMs
+// does, and in each as Points does. A nil Filter wants all. Several VMs are read ahead.
+// A VM that vanishes meanwhile, or that is not there, has no points.
+func (c *Catalog) Find(ctx context.Context, f *Filter) iter.Seq2[*Point, error] {
+	return func(yield func(*Point, error) bool) {
+		vms := c.VMs(ctx)
+		if f != nil && f.VM != "" {
+			vms = func(yield func(string, error) bool) { yield(f.VM, nil) }
+		}
+		results := readAhead(ctx, readsAhead, roomAhead, func(ctx context.Context) iter.Seq[task[found]] {
+			return func(yield func(task[found]) bool) {
+				for l := range c.listAll(ctx, vms) {
+					for t := range c.tasks(l) {
+						if !yield(t) {
+							return
+						}
+					}
+				}
+			}
+		})
+		yieldAll(ctx, results, f, yield)
+	}
+}
+
+// listAll reads the directories of VMs, and their caches, some ahead.
+func (c *Catalog) listAll(ctx context.Context, vms iter.Seq2[string, error]) iter.Seq[*listing] {
+	return readAhead(ctx, vmsAhead, vmsAhead, func(context.Context) iter.Seq[task[*listing]] {
+		return func(yield func(task[*listing]) bool) {
+			for vm, err := range vms {
+				if !yield(task[*listing]{1, func(ctx context.Context) *listing { return c.listIfThere(ctx, vm, err) }}) {
+					return
+				}
+			}
+		}
+	})
+}
+
+func (c *Catalog) listIfThere(ctx context.Context, vm string, err error) *listing {
+	if err != nil {
+		return &listing{err: err}
+	}
+	l := c.list(ctx, vm)
+	if errors.Is(l.err, fs.ErrNotExist) {
+		return &listing{}
+	}
+	c.useCache(ctx, l)
+	return l
 }
 
 // Point reads one restore point by its id. A leading slash, as Xen Orchestra
@@ -82,12 +111,4 @@ func (c *Catalog) Point(ctx context.Context, id string) (*Point, error) {
 		return nil, err
 	}
 	return c.readPoint(ctx, path.Join(vmRoot, vm, file))
-}
-
-func (c *Catalog) readPoint(ctx context.Context, name string) (*Point, error) {
-	data, err := remote.ReadFile(ctx, c.fsys, name, maxJSON)
-	if err != nil {
-		return nil, newPointError(name, err)
-	}
-	return parsePoint(name, data)
 }

@@ -82,9 +82,9 @@ func (s *Session) NewPoint(ctx context.Context, spec PointSpec) (*PointWriter, e
 // failed while the name was given, it may be. Abort removes it then, and may
 // be called after any failure; so may Commit again.
 //
-// The cache of Xen Orchestra is removed last. A failure of that alone is
-// logged and left to the next [Session.Merge]: until then Xen Orchestra does
-// not list the point.
+// The cache that Xen Orchestra lists by is removed before, and written anew, with
+// the point in it, afterwards. A failure of that is logged and left to the next
+// [Session.Merge].
 func (w *PointWriter) Commit(ctx context.Context, m Metadata) (*Point, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -108,9 +108,6 @@ func (w *PointWriter) Commit(ctx context.Context, m Metadata) (*Point, error) {
 		return nil, fmt.Errorf("catalog: point %s: %w", w.name, err)
 	}
 	w.finish()
-	if err := w.s.dropCache(ctx); err != nil {
-		w.s.c.log.WarnContext(ctx, "stale cache left behind", "vm", w.s.vm, "error", err)
-	}
 	return &Point{ID: w.name, Metadata: m}, nil
 }
 
@@ -132,7 +129,23 @@ func (w *PointWriter) syncParents(ctx context.Context) error {
 	return nil
 }
 
-func (w *PointWriter) publish(ctx context.Context, data []byte) (err error) {
+// publish gives the JSON its name, and keeps the cache right.
+func (w *PointWriter) publish(ctx context.Context, data []byte) error {
+	cache, err := w.s.beginCache(ctx)
+	if err != nil {
+		w.s.c.log.WarnContext(ctx, "stale cache left behind", "vm", w.s.vm, "error", err)
+	}
+	if err := w.place(ctx, data); err != nil {
+		return err
+	}
+	if cache != nil {
+		cache.put(w.name, data)
+		cache.saveLate(ctx)
+	}
+	return nil
+}
+
+func (w *PointWriter) place(ctx context.Context, data []byte) (err error) {
 	if w.tried { // a Commit that failed may have got as far as the name
 		if err := w.unpublish(ctx); err != nil {
 			return err

@@ -142,9 +142,9 @@ func comparePoints(a, b *Point) int {
 //
 // As long as some point of the VM cannot be read, nothing is deleted, and the
 // error is a [*PointError]: that point may be one that counts. A point that the
-// storage protects (fs.ErrPermission) is passed over with a warning. Any other
-// error ends it.
-func (s *Session) Expire(ctx context.Context, r Retention) ([]*Point, error) {
+// storage protects (fs.ErrPermission), or that somebody reads under a [Lease], is passed
+// over with a warning. Any other error ends it.
+func (s *Session) Expire(ctx context.Context, r Retention) (expired []*Point, err error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func (s *Session) Expire(ctx context.Context, r Retention) ([]*Point, error) {
 		return nil, err
 	}
 	var points []*Point
-	for p, err := range s.c.Points(ctx, s.vm) {
+	for p, err := range s.c.scan(ctx, s.vm) {
 		if err != nil {
 			return nil, err
 		}
@@ -164,12 +164,29 @@ func (s *Session) Expire(ctx context.Context, r Retention) ([]*Point, error) {
 	if err := remote.SyncDir(ctx, s.fsys, s.dir); err != nil {
 		return nil, fmt.Errorf("catalog: vm %s: %w", s.vm, err)
 	}
-	var expired []*Point
-	for _, f := range slices.Backward(Plan(points, r)) {
+	fates := Plan(points, r)
+	if !slices.ContainsFunc(fates, func(f Fate) bool { return !f.Keep }) {
+		return nil, nil
+	}
+	ch, err := s.beginChange(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, ch.end(ctx)) }()
+	cache, err := s.beginCache(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cache.saveLate(ctx)
+	for _, f := range slices.Backward(fates) {
 		if f.Keep {
 			continue
 		}
-		err := s.deletePoint(ctx, f.Point)
+		if ch.readers[f.Point.ID] {
+			s.c.log.WarnContext(ctx, "point left, since it is being read", "point", f.Point.ID)
+			continue
+		}
+		err := s.deletePoint(ctx, f.Point, cache)
 		if errors.Is(err, fs.ErrPermission) {
 			s.c.log.WarnContext(ctx, "protected point left", "point", f.Point.ID, "error", err)
 			continue
@@ -183,8 +200,9 @@ func (s *Session) Expire(ctx context.Context, r Retention) ([]*Point, error) {
 }
 
 // Delete deletes one point, as Expire does. An unreadable JSON can be deleted
-// too: whoever names it has decided. A missing point gives fs.ErrNotExist.
-func (s *Session) Delete(ctx context.Context, id string) error {
+// too: whoever names it has decided. A missing point gives fs.ErrNotExist, one that
+// somebody reads under a [Lease], [ErrLeased].
+func (s *Session) Delete(ctx context.Context, id string) (err error) {
 	vm, file, err := splitID(id)
 	if err != nil {
 		return err
@@ -203,23 +221,35 @@ func (s *Session) Delete(ctx context.Context, id string) error {
 	if err != nil {
 		p = &Point{ID: name}
 	}
-	return s.deletePoint(ctx, p)
+	ch, err := s.beginChange(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ch.end(ctx)) }()
+	if ch.readers[name] {
+		return fmt.Errorf("catalog: point %s: %w", name, ErrLeased)
+	}
+	cache, err := s.beginCache(ctx)
+	if err != nil {
+		return err
+	}
+	defer cache.saveLate(ctx)
+	return s.deletePoint(ctx, p, cache)
 }
 
 // deletePoint makes the point cease to be, durably, and then removes what only
 // it had. After a crash in between, the archive belongs to no point, and
 // [Session.Merge] removes it.
-func (s *Session) deletePoint(ctx context.Context, p *Point) error {
+func (s *Session) deletePoint(ctx context.Context, p *Point, cache *cacheKeeper) error {
+	cache.put(p.ID, nil) // whether it is there is to be seen
 	if err := s.fsys.Remove(ctx, p.ID); err != nil {
 		return fmt.Errorf("catalog: point %s: %w", p.ID, err)
 	}
 	if err := remote.SyncDir(ctx, s.fsys, s.dir); err != nil {
 		return fmt.Errorf("catalog: point %s: %w", p.ID, err)
 	}
-	if err := removeEvidence(ctx, s.fsys, p.ID); err != nil {
-		return err
-	}
-	if err := s.dropCache(ctx); err != nil {
+	cache.forget(p.ID)
+	if err := removeEvidence(ctx, s.fsys, p.ID); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
 	if p.Metadata.Mode != ModeFull {
@@ -235,5 +265,5 @@ func (s *Session) deletePoint(ctx context.Context, p *Point) error {
 			return fmt.Errorf("catalog: point %s: %w", p.ID, err)
 		}
 	}
-	return nil
+	return removeEvidence(ctx, s.fsys, path.Join(s.dir, archive))
 }

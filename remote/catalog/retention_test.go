@@ -74,7 +74,7 @@ func TestExpirePassesOverProtectedPoints(t *testing.T) {
 	_, fsys := newRepository(t, 3)
 	faulty := remotetest.NewFaulty(fsys)
 	s := lockVM(t, openCatalog(t, faulty), testVM)
-	faulty.FailAt(1, syscall.EPERM, remotetest.Remove)
+	faulty.FailAt(2, syscall.EPERM, remotetest.Remove) // the first is of the cache
 	expired, err := s.Expire(t.Context(), catalog.Retention{ScheduleID: testSchedule, Keep: 1})
 	require.NoError(t, err)
 	require.Len(t, expired, 1)

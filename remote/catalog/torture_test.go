@@ -137,6 +137,7 @@ func recovers(t *testing.T, m *machine, fsys *remotetest.Crash, committed bool, 
 		required = dates(3, 4)
 	}
 	require.True(t, err != nil || committed, what)
+	checkCache(t, fsys)
 	for _, date := range required {
 		require.Contains(t, got, date, what)
 	}
@@ -146,6 +147,7 @@ func recovers(t *testing.T, m *machine, fsys *remotetest.Crash, committed bool, 
 	again, err := m.check(ctx, fsys)
 	require.NoError(t, err, "after the session after: %s", what)
 	require.Len(t, again, 2, what)
+	require.True(t, checkCache(t, fsys), what)
 	require.Equal(t, dates(m.now)[0], again[1], what)
 	left, err := leavings(ctx, fsys)
 	require.NoError(t, err, what)

@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"crypto/md5"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
@@ -39,7 +40,7 @@ type ArchiveWriter struct {
 	point *PointWriter // names, publishes and removes the JSON
 	name  string       // of the archive, from the root
 	file  *remote.Writer
-	sum   hash.Hash // nil: the repository is encrypted
+	sum   hash.Hash // MD5; SHA-256 in an encrypted repository
 
 	start  [sniffLen]byte
 	size   int64
@@ -82,8 +83,9 @@ func (s *Session) NewArchive(ctx context.Context, spec PointSpec) (*ArchiveWrite
 		return nil, fmt.Errorf("catalog: archive: %w", err)
 	}
 	w.file = file
-	if !s.c.isSealed {
-		w.sum = md5.New()
+	w.sum = md5.New()
+	if s.c.isSealed {
+		w.sum = sha256.New() // for the evidence alone
 	}
 	s.writing.Add(1)
 	return w, nil
@@ -103,7 +105,6 @@ func (w *ArchiveWriter) Write(p []byte) (int, error) {
 	}
 	var aside sync.WaitGroup
 	switch {
-	case w.sum == nil:
 	case len(p) < hashAside:
 		_, _ = w.sum.Write(p) // never fails
 	default:
@@ -170,10 +171,6 @@ func (w *ArchiveWriter) Commit(ctx context.Context, m Metadata) (*Point, error) 
 		return nil, err
 	}
 	w.point.finish()
-	s := w.point.s
-	if err := s.dropCache(ctx); err != nil {
-		s.c.log.WarnContext(ctx, "stale cache left behind", "vm", s.vm, "error", err)
-	}
 	return point, nil
 }
 
@@ -221,13 +218,19 @@ func (w *ArchiveWriter) store(ctx context.Context) error {
 		}
 		w.stored = true
 	}
-	if w.sum == nil {
-		return nil
-	}
 	if err := s.check(ctx); err != nil {
 		return err
 	}
-	return remote.WriteFile(ctx, s.fsys, w.name+checksumSuffix, fmt.Appendf(nil, "$1$$%x", w.sum.Sum(nil)))
+	e := newEvidence(w.name)
+	if s.c.isSealed {
+		e.Content = []digest{digest(w.sum.Sum(nil))}
+		return writeEvidence(ctx, s.fsys, e, "")
+	}
+	e.Checksum = fmt.Sprintf("$1$$%x", w.sum.Sum(nil))
+	if err := writeEvidence(ctx, s.fsys, e, ""); err != nil {
+		return err
+	}
+	return remote.WriteFile(ctx, s.fsys, w.name+checksumSuffix, []byte(e.Checksum))
 }
 
 // fill completes the metadata.
