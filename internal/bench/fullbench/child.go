@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/md5"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/xenbackup/xenbackup/internal/bench"
+	"github.com/xenbackup/xenbackup/pipeline"
+	"github.com/xenbackup/xenbackup/remote/catalog"
+	"github.com/xenbackup/xenbackup/remote/local"
+	"github.com/xenbackup/xenbackup/xapi"
+	"github.com/xenbackup/xenbackup/xapi/xapitest"
+)
+
+// runChild does one thing in a process of its own.
+func runChild(ctx context.Context, args []string) error {
+	var err error
+	switch args[0] {
+	case "pool":
+		return servePool(args[1], args[2])
+	case "backup":
+		err = backUp(ctx, args[1], args[2], args[3])
+	case "copy":
+		err = copyAndSync(args[1], args[2])
+	case "md5":
+		err = digest(args[1])
+	default:
+		err = fmt.Errorf("unknown task %q", args[0])
+	}
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(bench.Report{})
+}
+
+// address is where the pool is, and what is on it.
+type address struct{ URL, Username, Password, VM string }
+
+// poolProcess is a simulated pool in a process of its own.
+type poolProcess struct {
+	cmd     *exec.Cmd
+	stdin   io.Closer
+	address string // as JSON
+}
+
+// startPool starts a pool with a halted VM that has one disk.
+func (b *fullBench) startPool(ctx context.Context, content string) (*poolProcess, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, bench.ChildArg, "pool", content, b.path("pool"))
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	p := &poolProcess{cmd: cmd, stdin: stdin, address: line}
+	if err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	return p, nil
+}
+
+func (p *poolProcess) stop() error { return errors.Join(p.stdin.Close(), p.cmd.Wait()) }
+
+// servePool runs until its standard input ends.
+func servePool(content, dir string) (err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	pool, err := xapitest.Start(xapitest.Inventory{VMs: []xapitest.VM{{
+		Name: "vm", Disks: []xapitest.Disk{{Name: "disk", Content: content}},
+	}}}, &xapitest.Options{Dir: dir})
+	if err != nil {
+		return err
+	}
+	_ = pool.VM("vm").Disks // makes their files
+	text, err := json.Marshal(address{pool.URL(), pool.Username(), pool.Password(), pool.VM("vm").UUID})
+	if err == nil {
+		_, err = fmt.Printf("%s\n", text)
+	}
+	_, readErr := io.Copy(io.Discard, os.Stdin)
+	return errors.Join(err, readErr, pool.Close(), os.RemoveAll(dir))
+}
+
+// backUp makes one full backup to a new folder.
+func backUp(ctx context.Context, dir, compression, at string) (err error) {
+	var a address
+	if err := json.Unmarshal([]byte(at), &a); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	client, err := xapi.Dial(ctx, a.URL, &xapi.Options{Username: a.Username, Password: xapi.Secret(a.Password)})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	folder, err := local.Open(dir, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, folder.Close()) }()
+	repository, err := catalog.Open(ctx, folder, nil)
+	if err != nil {
+		return err
+	}
+	runner, err := pipeline.NewRunner(&pipeline.RunnerOptions{
+		Pools:   map[string]pipeline.Pool{"pool": client},
+		Remotes: func(context.Context, string) (*catalog.Catalog, error) { return repository, nil },
+	})
+	if err != nil {
+		return err
+	}
+	if compression == "none" {
+		compression = pipeline.CompressionNone
+	}
+	_, err = runner.Run(ctx, &pipeline.Job{
+		ID: "bench", Name: "bench", Type: pipeline.TypeBackup, Mode: pipeline.ModeFull, Compression: &compression,
+		VMs: pipeline.IDs(a.VM), Remotes: pipeline.IDs("folder"),
+		Settings: map[string]json.RawMessage{"": json.RawMessage(`{"exportRetention":1}`)},
+	}, nil)
+	return err
+}
+
+func copyAndSync(from, to string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	if _, err := io.Copy(struct{ io.Writer }{out}, struct{ io.Reader }{in}); err != nil {
+		return err
+	}
+	return out.Sync()
+}
+
+func digest(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	h := md5.New()
+	_, err = io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{f}, make([]byte, 1<<20))
+	return err
+}
+
+// random makes a file that does not compress.
+func random(name string, size int64) (err error) {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	_, err = io.CopyN(f, rand.NewChaCha8([32]byte{}), size)
+	return err
+}
+
+// files makes a file of the files of a directory, one after the other, up to size.
+func files(name, source string, size int64) (written int64, err error) {
+	f, err := os.Create(name)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	err = filepath.WalkDir(source, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		in, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		n, err := io.Copy(f, io.LimitReader(in, size-written))
+		if written += n; err == nil && written == size {
+			return fs.SkipAll
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	written = (written + 511) / 512 * 512
+	return written, f.Truncate(written)
+}

@@ -1,0 +1,77 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/xenbackup/xenbackup/remote/catalog"
+	"github.com/xenbackup/xenbackup/vhd/disk"
+	"github.com/xenbackup/xenbackup/xva"
+)
+
+// ExportOptions of [ExportXVA]. nil is fine.
+type ExportOptions struct {
+	Compression xva.Compression // of the whole archive; default none
+	Name        string          // of the VM; "": the name it had
+}
+
+// ExportXVA writes a delta point as one XVA archive, which xe vm-import, Xen
+// Orchestra and [xapi.Client.ImportVM] make a VM of. It has the disks as they were,
+// the interfaces with their networks by name, and virtual TPMs with their secrets; the
+// VM is halted. Older pools take it too: checksums are SHA-1, and the version that it
+// claims is old.
+//
+// A point of another mode is [ErrMode]; the archive of a full one is there already,
+// see [catalog.Catalog.OpenArchive]. Nothing is buffered but a few MiB; after an error
+// what was written is no archive. When the point is deleted, or merged, meanwhile, the
+// error is catalog.ErrExpired or vhd.ErrChanged.
+func ExportXVA(ctx context.Context, cat *catalog.Catalog, p *catalog.Point, w io.Writer, opts *ExportOptions) (err error) {
+	if opts == nil {
+		opts = &ExportOptions{}
+	}
+	if p.Metadata.Mode != catalog.ModeDelta {
+		return fmt.Errorf("%w: %s is a %q one", ErrMode, p.ID, p.Metadata.Mode)
+	}
+	b := &ovaBuilder{point: p, name: opts.Name, refs: map[string]string{}, sizes: map[string]int64{}}
+	var open []*catalog.Disk
+	defer func() {
+		for _, d := range open {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	content := map[string]disk.Source{}
+	for _, info := range cat.Disks(p) {
+		memory, err := b.isMemory(info.Ref)
+		if err != nil {
+			return err
+		}
+		if memory {
+			continue
+		}
+		d, err := cat.OpenDisk(ctx, p, info.Ref)
+		if err != nil {
+			return fmt.Errorf("restore: disk %s: %w", info.Name, err)
+		}
+		open = append(open, d)
+		b.sizes[info.Ref], content[b.id(info.Ref)] = d.Size(), d
+	}
+	ova, err := b.build()
+	if err != nil {
+		return err
+	}
+	z, err := xva.NewCompressor(w, opts.Compression)
+	if err != nil {
+		return err
+	}
+	if err := xva.Write(ctx, z, ova, content, nil); err != nil {
+		return fmt.Errorf("restore: %w", errors.Join(err, z.Close()))
+	}
+	for _, d := range open {
+		if err := d.Confirm(ctx); err != nil {
+			return fmt.Errorf("restore: %w", errors.Join(err, z.Close()))
+		}
+	}
+	return z.Close()
+}
