@@ -19,6 +19,33 @@
 //	expire           snapshots and points that retention does not keep
 //	clean-vm         what has expired is merged into the chain
 //
+// That is mode "delta". A job of mode "full" has no base and marks none:
+//
+//	guard, block, tidy as above; leavings on the repositories are removed
+//	chains, snapshot   unless the VM is halted or suspended and exported itself
+//	export             the whole VM as one XVA archive: one read, N targets    (limited)
+//	                     pool -> pieces of 2 MiB -> each target, and the proof
+//	commit             archive, its checksum, the point's JSON, in this order
+//	snapshot, expire   go, unless retention keeps them
+//	clean-vm           as above
+//
+// # Full backups
+//
+// An archive counts as complete when its structure and every checksum in it were
+// found right as it passed, compressed or not, up to its end; when the pool's task
+// has succeeded; and when every byte was written. A VM that is suspended is backed up
+// with its memory. The archive of a VM with a virtual TPM holds its secrets.
+//
+// A compressed export says nothing for minutes while it passes an empty disk. That is
+// no stall as long as the pool's task progresses; see [xapi.Client.ExportVM].
+//
+// The pool compresses as [Job.Compression] says, "" as in XO's jobs not at all, and on
+// one processor of the host: of a disk of files, whatever tool compresses them leaves
+// about a third (README, Numbers). Where the destination compresses by itself (ZFS,
+// Btrfs, deduplicating appliances), "" is the setting: the host does not spend its
+// time on it, the destination finds what has not changed since yesterday, and disks
+// can be read at random.
+//
 // # When something fails
 //
 // A target that fails is dropped, and its tasks say why; the others go on. When

@@ -1,7 +1,7 @@
 // Package restore makes VMs of backups.
 //
-// [VM] restores a delta point of a [catalog.Catalog] to a pool, whichever pool it
-// came from:
+// [VM] restores a point of a [catalog.Catalog] to a pool, whichever pool it came
+// from. A delta:
 //
 //	check        options, SRs, metadata; open all disks: nothing is changed before
 //	VM.create    "[Importing…] name", its start blocked
@@ -19,8 +19,26 @@
 //
 // [Importer] is the same from any source of records and disks.
 //
+// A full point is imported by the pool itself, which makes the VM of the archive:
+//
+//	check        options, SR; the archive describes one VM
+//	import       the archive, proven as it passes; the pool gets its last 2 MiB when
+//	             structure and checksums are right, all of it, and what lies beside
+//	             it: no pool completes a VM without that
+//	disks, VM    without the marks of backup jobs
+//	VIFs         with the addresses they had, unless new ones are wanted
+//	names        as above
+//
+// What is damaged thus makes no VM, and a failure leaves none. Pools refuse archives
+// of newer pools (IMPORT_INCOMPATIBLE_VERSION). With [Options].DiskByDisk the VM is
+// made as that of a delta, by this package, of what is in the archive: on pools that
+// are older, with an SR for each disk, or without some of them.
+//
+// [ExportXVA] makes an archive of a delta point.
+//
 // What is kept of a VM is what makes one like it. References to objects of the
 // pool it came from (home server, vApp, snapshot schedule) are dropped, and so
 // are the marks of backup jobs, so that the new VM is nobody's replica. Memory
-// images are not restored: a VM that was suspended comes back halted.
+// images are restored from archives alone, by the pool: otherwise a VM that was
+// suspended comes back halted.
 package restore
