@@ -93,3 +93,4 @@ torture:
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(GO) run ./internal/bench/vhdbench # VHD beside qemu-img, libvhdi and cp, ratios printed
+	$(GO) run ./internal/bench/xvabench # XVA beside xva-img and GNU tar

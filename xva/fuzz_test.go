@@ -70,6 +70,46 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
+// Random access and a stream come to the same verdict, and to the same disks.
+func FuzzOpen(f *testing.F) {
+	f.Add(write(f, map[string]memory{"Ref:1a": noise(700, 1), "Ref:2a": noise(10, 2)}, nil), false)
+	f.Add(write(f, map[string]memory{"Ref:1a": noise(1, 1)}, &xva.WriterOptions{Checksum: xva.XXHash}), true)
+	f.Fuzz(func(t *testing.T, raw []byte, unlisted bool) {
+		if xva.Sniff(raw) != xva.None {
+			return
+		}
+		a, err := xva.Open(t.Context(), bytes.NewReader(raw), int64(len(raw)), &xva.OpenOptions{Unlisted: unlisted})
+		got := map[string]memory{}
+		if err == nil {
+			total := int64(0)
+			for _, m := range a.Images() {
+				total += min(m.Size(), 1<<20)
+			}
+			if total > 1<<18 {
+				return
+			}
+			for _, m := range a.Images() {
+				got[m.ID()] = make(memory, m.Size())
+				if _, err = m.ReadAt(got[m.ID()], 0); err != nil {
+					break
+				}
+			}
+		}
+		if err != nil {
+			var where *xva.FormatError
+			require.ErrorAs(t, err, &where)
+		}
+		want, x, readErr := read(bytes.NewReader(raw), &xva.ReaderOptions{Unlisted: unlisted})
+		if err == nil {
+			require.NoError(t, readErr)
+			require.Equal(t, x.Stats(), a.Stats())
+			requireSame(t, want, got)
+		} else if x != nil || readErr == nil {
+			require.Error(t, readErr)
+		}
+	})
+}
+
 func FuzzParseOVA(f *testing.F) {
 	f.Add([]byte(ovaText))
 	f.Add([]byte("<value><struct/></value>"))

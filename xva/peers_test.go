@@ -121,6 +121,49 @@ func TestWhatXvaImgPackagesIsRead(t *testing.T) {
 	require.EqualValues(t, 3, x.Stats().Gaps)
 }
 
+// Every kind of archive that is written is listed whole, and without a complaint, by GNU tar and by libarchive.
+func TestTarProgramsListEveryArchiveThatIsWritten(t *testing.T) {
+	t.Parallel()
+	gnuTar, bsdTar := testenv.Require(t, "tar"), testenv.Require(t, "bsdtar")
+	testenv.Require(t, "zstd") // GNU tar runs it
+	dir := t.TempDir()
+	for name, disks := range map[string]map[string]memory{
+		"no disk":      {},
+		"small first":  {"Ref:1a": noise(700, 1), "Ref:2a": sparse(4<<20, 5)},
+		"gaps":         {"Ref:1a": sparse(9<<20+512, 5, 6<<20), "Ref:2a": noise(1<<20, 2)},
+		"ragged bytes": {"Ref:1a": noise(1<<20+1, 1), strings.Repeat("x", 70): noise(3, 2)},
+	} {
+		for _, sum := range []xva.Checksum{xva.SHA1, xva.XXHash} {
+			plain := write(t, disks, &xva.WriterOptions{Checksum: sum})
+			want := listed(t, plain)
+			for _, kind := range []xva.Compression{xva.None, xva.Gzip, xva.Zstd} {
+				file := filepath.Join(dir, "vm.xva")
+				require.NoError(t, os.WriteFile(file, compress(t, plain, kind), 0o600))
+				for _, program := range [][]string{{gnuTar, "--force-local", "-tf"}, {bsdTar, "-tf"}} {
+					cmd := exec.CommandContext(t.Context(), program[0], append(program[1:], file)...)
+					out, err := cmd.CombinedOutput()
+					require.NoError(t, err, "%s, %s: %s", name, kind, out)
+					require.Equal(t, want, strings.Fields(string(out)), "%s, %s, %s", name, kind, program[0])
+				}
+			}
+		}
+	}
+}
+
+// listed returns the names of the members by the standard library's reader.
+func listed(t *testing.T, plain []byte) (names []string) {
+	t.Helper()
+	r := tar.NewReader(bytes.NewReader(plain))
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return names
+		}
+		require.NoError(t, err)
+		names = append(names, h.Name)
+	}
+}
+
 func run(t *testing.T, dir, program string, args ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, args...)

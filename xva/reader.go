@@ -15,6 +15,8 @@ const (
 	MaxOVA = 8 << 20
 	// maxPadding is how many zeros may follow the end: tar pads to its record size, a few KiB.
 	maxPadding = 1 << 20
+	// maxKeepalives is what a host sends in two years and a half: one every five seconds.
+	maxKeepalives = 1 << 24
 	// ovaName is the first member.
 	ovaName = "ova.xml"
 )
@@ -187,12 +189,15 @@ func (p *piece) fail(err error) error {
 // readPiece reads a chunk into buf, and its checksum. io.EOF is the proven end.
 func (r *Reader) readPiece(buf *[]byte) (piece, error) {
 	h, end, err := r.header()
-	for err == nil && !end && r.ova.Version.ExportVSN == 1 && string(h.name) == "checksum.xml" { // repeats what each chunk has
+	if err == nil && !end && r.ova.Version.ExportVSN == 1 && string(h.name) == "checksum.xml" { // repeats what each chunk has; it is the last
 		if h.size > MaxOVA {
 			return piece{}, r.fail(ErrTooLarge)
 		}
 		if err = r.content(h.size, buf); err == nil {
 			h, end, err = r.header()
+		}
+		if err == nil && !end {
+			return piece{}, r.fail(ErrMember)
 		}
 	}
 	if err == nil && end {
@@ -221,7 +226,9 @@ func (r *Reader) readPiece(buf *[]byte) (piece, error) {
 	if p.sum, err = r.checksum(&p); err != nil {
 		return p, err
 	}
-	p.used = r.advance(h.size)
+	if p.used = r.advance(h.size); r.stats.Keepalives > maxKeepalives {
+		return p, p.fail(fmt.Errorf("%w: more than %d chunks of length 0", ErrTooLarge, maxKeepalives))
+	}
 	return p, nil
 }
 
@@ -284,7 +291,7 @@ func (r *Reader) body(size int64, buf *[]byte) error {
 	// A header may promise what the stream does not hold: memory follows what has come.
 	for have := int64(0); have < total; {
 		b := *buf
-		want := min(total, max(int64(cap(b)), have+ChunkSize+blockSize))
+		want := min(total, max(int64(cap(b)), 2*have, have+ChunkSize+blockSize))
 		if want > int64(cap(b)) {
 			b = append(make([]byte, 0, want), b[:have]...)
 		}

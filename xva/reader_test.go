@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -183,23 +184,68 @@ func TestHostileSizesCostNothing(t *testing.T) {
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(3<<20))
 }
 
+// Not parallel: it counts the bytes that the process allocates.
 func TestBombsAreDefused(t *testing.T) {
-	t.Parallel()
 	plain := write(t, map[string]memory{"Ref:1a": noise(700, 1)}, nil)
-	for _, kind := range []xva.Compression{xva.Gzip, xva.Zstd} {
-		bomb := compress(t, append(bytes.Clone(plain), make([]byte, 8<<20)...), kind)
-		_, _, err := read(bytes.NewReader(bomb), nil)
-		require.ErrorIs(t, err, xva.ErrTrailingData)
+	huge := func(name string, size int64) []byte {
+		var out bytes.Buffer
+		w := tar.NewWriter(&out)
+		require.NoError(t, w.WriteHeader(&tar.Header{Name: name, Size: size, Format: tar.FormatGNU}))
+		return out.Bytes()
 	}
-	var wide bytes.Buffer
-	w, err := zstd.NewWriter(&wide, zstd.WithWindowSize(64<<20))
-	require.NoError(t, err)
-	_, err = w.Write(plain)
-	require.NoError(t, err)
-	require.NoError(t, w.Flush())
-	require.NoError(t, w.Close())
-	_, _, err = read(&wide, nil)
-	require.ErrorIs(t, err, xva.ErrTooLarge)
+	ova := archive(t, tar.FormatGNU, described(t, map[string]int64{"Ref:1": 1 << 50}))
+	ova = ova[:len(ova)-1024]
+	for name, test := range map[string]struct {
+		head   []byte // before 18 MiB of zeros
+		member string
+		want   error
+	}{
+		"zeros alone":             {nil, "", xva.ErrNotXVA},
+		"zeros behind the end":    {plain, "", xva.ErrTrailingData},
+		"description of zeros":    {huge("ova.xml", xva.MaxOVA), "ova.xml", xva.ErrOVA},
+		"description of any size": {huge("ova.xml", 1<<60), "ova.xml", xva.ErrTooLarge},
+		"chunk of zeros":          {slices.Concat(ova, huge("Ref:1/00000000", xva.MaxChunk)), "Ref:1/00000000", xva.ErrChecksum},
+		"chunk of any size":       {slices.Concat(ova, huge("Ref:1/00000000", 1<<60)), "Ref:1/00000000", xva.ErrTooLarge},
+		"checksum of any size":    {slices.Concat(ova, huge("Ref:1/00000000", 0), huge("Ref:1/00000000.checksum", 1<<60)), "Ref:1/00000000.checksum", xva.ErrChecksum},
+		"long names":              {slices.Concat(ova, archive(t, tar.FormatGNU, file{strings.Repeat("x", 200_000), ""})), "././@LongLink", xva.ErrMember},
+	} {
+		for _, kind := range []xva.Compression{xva.None, xva.Gzip, xva.Zstd} {
+			bomb := compress(t, append(bytes.Clone(test.head), make([]byte, 18<<20)...), kind)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := readOnly(bomb)
+			runtime.ReadMemStats(&after)
+			require.ErrorIs(t, err, test.want, "%s, %s", name, kind)
+			var where *xva.FormatError
+			require.ErrorAs(t, err, &where)
+			require.Equal(t, test.member, where.Member, "%s, %s", name, kind)
+			require.LessOrEqual(t, where.Off, int64(len(test.head)))
+			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(40<<20), "%s, %s", name, kind)
+		}
+	}
+	for _, window := range []int{32 << 20, 64 << 20} {
+		var wide bytes.Buffer
+		w, err := zstd.NewWriter(&wide, zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(1))
+		require.NoError(t, err)
+		_, err = w.Write(plain)
+		require.NoError(t, err)
+		require.NoError(t, w.Flush())
+		require.NoError(t, w.Close())
+		_, _, err = read(&wide, nil)
+		require.ErrorIs(t, err, xva.ErrTooLarge)
+	}
+}
+
+// readOnly reads a whole archive and keeps nothing of it.
+func readOnly(raw []byte) (x *xva.Reader, err error) {
+	if x, err = xva.NewReader(bytes.NewReader(raw), nil); err != nil {
+		return nil, err
+	}
+	defer func() { _ = x.Close() }()
+	for err == nil {
+		_, err = x.Next()
+	}
+	return x, err
 }
 
 // endless repeats keepalives, n of them.
