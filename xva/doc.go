@@ -1,7 +1,20 @@
 // Package xva reads and writes XVA archives, the form in which XCP-ng and XenServer pools export whole VMs.
 //
-// A [Reader] reads one from a stream, plain or compressed, in constant memory, and proves it complete. A [Writer] writes one forward;
-// [Size] tells its exact length before, which an import wants as Content-Length. [OVA] is the description inside.
+//	to                                       use
+//	read an archive as it comes              NewReader, Reader.Next: chunk by chunk, exactly as much as is asked for
+//	the same, on all processors              Reader.Chunks; Reader.CopyTo into files, sparse, or into a *vhd.RW
+//	go through it disk by disk               Reader.NextDisk: raw bytes, or blocks of 2 MiB
+//	know which blocks hold data              Reader.Blocks, before a second reading
+//	prove it while it passes by              NewProof
+//	read its disks anywhere                  Open, of a plain archive in a file: each Image is a disk.Source, so that vhd.FlattenRaw,
+//	                                         vhd.Flatten and vhd.NewExport make raw files, VHDs and VHD streams of it
+//	write one                                Write, NewWriter, of any disk.Source: vhd.NewRaw, a chain of VHDs, an Image. Size tells
+//	                                         the exact length before, which an import wants as Content-Length
+//	compress it                              NewCompressor between the Writer and its destination
+//	read or change the description           OVA; Version.Lower makes it one that older pools take
+//
+// Whatever the way, what ends well is proven: the archive has its end, every disk that ova.xml lists is covered, every checksum was
+// compared, and a compressed stream is intact. Open leaves the checksums of data to the first read of each chunk.
 //
 //	r, err := xva.NewReader(stream, nil)
 //	for {
@@ -46,9 +59,19 @@
 //
 // # Limits
 //
-// Input is hostile. Chunks of more than [MaxChunk], an ova.xml of more than [MaxOVA] and zstd windows of more than 16 MiB are
-// refused; memory grows with what was received, not with what a header says; a stream that goes on after the archive's end is read
-// for 1 MiB at most.
+// Input is hostile. Chunks of more than [MaxChunk], an ova.xml of more than [MaxOVA], zstd windows of more than 16 MiB and more than
+// 16 million keepalives are refused; memory grows with what was received, not with what a header says; a stream that goes on after the
+// archive's end is read for 1 MiB at most.
+//
+// Memory does not depend on the size of disks, but for the index of [Open], see [Archive]:
+//
+//	Reader.Next, NextDisk                       a chunk: 1 MiB
+//	Chunks, CopyTo, Blocks, Proof, WriteDisk    six chunks
+//	NewCompressor                               a piece of 1 MiB for each processor, at most four, and one more; before and after compression
+//	zstd, gzip that is read                     twice the window, which usually is 4 MiB or less; 32 KiB
+//
+// What an archive is made of lies at multiples of 512 bytes, not of 4096, and has to be hashed: no file system can share it with a disk's
+// file, and the kernel cannot copy it unseen. So data passes through the process once, and the processors share the work.
 //
 //	not read                 because
 //	export_vsn 0             checksums only at the end; exports of hosts from before 2010

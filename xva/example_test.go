@@ -6,7 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"strings"
 
+	"github.com/xenbackup/xenbackup/vhd"
 	"github.com/xenbackup/xenbackup/vhd/disk"
 	"github.com/xenbackup/xenbackup/xva"
 )
@@ -69,6 +73,86 @@ func ExampleReader() {
 	// Ref:12 1048576 1048576
 	// Ref:12 2097152 1048576
 	// complete
+}
+
+// A disk of an archive in a file becomes a VHD stream, as a host imports it, of known length.
+func ExampleOpen() {
+	file := bytes.NewReader(write(panicking{}, map[string]memory{"Ref:12": sparse(8<<20, 0, 5<<20)}, nil))
+	ctx := context.Background()
+
+	archive, err := xva.Open(ctx, file, file.Size(), nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, image := range archive.Images() {
+		blocks, err := vhd.DataBlocks(ctx, image)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		export, err := vhd.NewExport(ctx, image, vhd.Layout{
+			Type: vhd.Dynamic, Size: image.Size(), UUID: vhd.UUID{1}, Blocks: blocks, Profile: vhd.Host,
+		})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		sent, err := io.Copy(io.Discard, export)
+		fmt.Println(image.ID(), blocks, sent == export.Size(), err)
+	}
+	// Output: Ref:12 [0 2 3] true <nil>
+}
+
+// The disks of an archive become sparse files, however it is compressed.
+func ExampleReader_CopyTo() {
+	archive := bytes.NewReader(write(panicking{}, map[string]memory{"Ref:12": sparse(3<<20, 0), "Ref:7": sparse(5<<20, 4<<20)}, nil))
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+
+	r, err := xva.NewReader(archive, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer r.Close()
+	var files []*os.File
+	err = r.CopyTo(context.Background(), func(d xva.Disk) (io.WriterAt, error) {
+		f, err := os.Create(filepath.Join(dir, strings.TrimPrefix(d.ID, "Ref:")+".raw"))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+		return f, f.Truncate(d.Size)
+	})
+	for _, f := range files {
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	fmt.Println(len(files), err)
+	// Output: 2 <nil>
+}
+
+// An archive that must not be read twice goes to its destination and is proven at the same time.
+func ExampleProof() {
+	stream := bytes.NewReader(write(panicking{}, map[string]memory{"Ref:12": sparse(3<<20, 0)}, nil))
+	destination := io.Discard
+
+	proof := xva.NewProof()
+	defer proof.Abort()
+	if _, err := io.Copy(io.MultiWriter(destination, proof), stream); err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := proof.Close(); err != nil {
+		fmt.Println("not an archive to keep:", err)
+		return
+	}
+	fmt.Println("complete,", proof.Stats().Chunks, "chunks")
+	// Output: complete, 2 chunks
 }
 
 // panicking is a test that must not fail.
