@@ -6,6 +6,7 @@
 #   make fuzz      every fuzz target for FUZZTIME each
 #   make torture   kill -9 loops, KILLS rounds each, and power cuts on real file systems, CUTS each (as root);
 #                  servers that crash, freeze and vanish while files are written, ROUNDS each (as root);
+#                  FLIPS flipped bits and ROTS damaged files that verification must name;
 #                  QUESTIONS random expressions, patterns and queries beside Xen Orchestra's libraries
 
 SHELL := /bin/bash
@@ -16,6 +17,8 @@ CUTS ?= 200
 ROUNDS ?= 200
 QUESTIONS ?= 40000
 SEEDS ?= 20000
+FLIPS ?= 5000
+ROTS ?= 3000
 FUZZTIME ?= 60s
 FUZZSMOKE ?= 2s
 LINT_VERSION := v2.15.0
@@ -89,6 +92,7 @@ torture:
 	XENBACKUP_PEERS=require XENBACKUP_ROUNDS=$(ROUNDS) $(GO) test -timeout 0 -count=1 -v -run '^TestTorture' ./remote/nfs ./remote/smb
 	XENBACKUP_PEERS=require XENBACKUP_QUESTIONS=$(QUESTIONS) $(GO) test -timeout 0 -count=1 -v -run 'XenOrchestraSays$$' ./schedule ./selector
 	XENBACKUP_PEERS=require XENBACKUP_SEEDS=$(SEEDS) $(GO) test -timeout 0 -count=1 -v -run '^TestModelOf' ./remote/catalog
+	XENBACKUP_PEERS=require XENBACKUP_FLIPS=$(FLIPS) XENBACKUP_ROTS=$(ROTS) $(GO) test -timeout 0 -count=1 -v -run '^TestRot' ./remote/catalog
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...

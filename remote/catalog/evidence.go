@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"path"
@@ -18,6 +19,7 @@ import (
 	"sync"
 
 	"github.com/xenbackup/xenbackup/remote"
+	"github.com/xenbackup/xenbackup/remote/crypt"
 )
 
 // evidenceDir holds, per file of a backup that this library wrote, what that file
@@ -180,6 +182,9 @@ func readEvidence(ctx context.Context, fsys remote.Filesystem, file, kind string
 		if e, err = decodeEvidence(file, data); err == nil {
 			return e, nil
 		}
+	}
+	if errors.Is(err, crypt.ErrTampered) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, remote.ErrTooLarge) {
+		err = fmt.Errorf("%w: %w", errEvidence, err)
 	}
 	return nil, fmt.Errorf("catalog: evidence %s: %w", name, err)
 }

@@ -276,19 +276,21 @@ func (m *vmVerifier) match(ctx context.Context, f *fileVerdict, img *vhd.Image, 
 
 // checkSmall compares the small files of a disk kept as a directory with what is
 // known, before anything is taken from them. Where the disk was merged by another
-// tool they are others.
+// tool, the alias stands for another directory, and they are others.
 func (m *vmVerifier) checkSmall(ctx context.Context, f *fileVerdict, e *evidence) {
 	if e == nil || e.Disk.Files == nil {
 		return
 	}
-	d, err := openDiskFile(ctx, m.fsys(), f.File, vhd.Strict)
-	if err == nil {
-		uuid, parent := d.img.UUID().String(), parentOf(d.img)
-		if d.close() == nil && uuid == e.Disk.UUID && parent != e.Disk.Parent {
-			return
+	dir := path.Dir(f.File)
+	target, err := vhd.AliasTarget(ctx, &diskDir{m.fsys(), dir}, path.Base(f.File))
+	if err == nil && target != e.Disk.Target {
+		if d, err := openDiskFile(ctx, m.fsys(), f.File, vhd.Strict); err == nil {
+			uuid, parent := d.img.UUID().String(), parentOf(d.img)
+			if d.close() == nil && uuid == e.Disk.UUID && parent != e.Disk.Parent {
+				return
+			}
 		}
 	}
-	dir := path.Dir(f.File)
 	files := map[string]digest{f.File: e.Disk.Alias}
 	for name, sum := range e.Disk.Files {
 		files[path.Join(dir, e.Disk.Target, name)] = sum
