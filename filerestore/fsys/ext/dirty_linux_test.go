@@ -32,7 +32,7 @@ var dirty = []struct {
 	{"v3-async", []string{"-t", "ext4"}, "rw,journal_async_commit,data=writeback", 0},
 	{"data", []string{"-t", "ext4", "-b", "1024", "-O", "orphan_file"}, "rw,data=journal", 0},
 	{"wrap", []string{"-t", "ext4", "-b", "1024", "-J", "size=1"}, "rw", 14},
-	{"revoke", []string{"-t", "ext4", "-b", "1024", "-O", "^metadata_csum"}, "rw", 0},
+	{"revoke", []string{"-t", "ext4", "-b", "1024", "-J", "size=4", "-O", "^metadata_csum"}, "rw", 0},
 }
 
 func TestDirtyVolumesReadAsLinuxReadsThemAfterRecovery(t *testing.T) {
