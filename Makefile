@@ -91,7 +91,7 @@ torture:
 	XENBACKUP_PEERS=require XENBACKUP_CUTS=$(CUTS) $(GO) test -timeout 0 -count=1 -v -run '^TestPowerCut' ./remote/local
 	XENBACKUP_PEERS=require XENBACKUP_ROUNDS=$(ROUNDS) $(GO) test -timeout 0 -count=1 -v -run '^TestTorture' ./remote/nfs ./remote/smb
 	XENBACKUP_PEERS=require XENBACKUP_QUESTIONS=$(QUESTIONS) $(GO) test -timeout 0 -count=1 -v -run 'XenOrchestraSays$$' ./schedule ./selector
-	XENBACKUP_PEERS=require XENBACKUP_SEEDS=$(SEEDS) $(GO) test -timeout 0 -count=1 -v -run '^TestModelOf' ./remote/catalog
+	XENBACKUP_PEERS=require XENBACKUP_SWEEP=1 XENBACKUP_SEEDS=$(SEEDS) $(GO) test -timeout 0 -count=1 -v -run '^TestModelOf|^TestCycle' ./remote/catalog
 	XENBACKUP_PEERS=require XENBACKUP_FLIPS=$(FLIPS) XENBACKUP_ROTS=$(ROTS) $(GO) test -timeout 0 -count=1 -v -run '^TestRot' ./remote/catalog
 
 bench:
