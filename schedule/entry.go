@@ -89,13 +89,13 @@ type jobKey struct {
 type Cause int
 
 const (
-	// Scheduled: it is due.
+	// Scheduled is for one that is due.
 	Scheduled Cause = iota
-	// CaughtUp: it was due some time ago, and missed.
+	// CaughtUp is for one that was due some time ago, and missed.
 	CaughtUp
-	// ByHand: [Scheduler.RunNow].
+	// ByHand is for [Scheduler.RunNow].
 	ByHand
-	// InSequence: it is a part of one.
+	// InSequence is for a part of one.
 	InSequence
 )
 
@@ -111,19 +111,20 @@ type Fire struct {
 type EventKind int
 
 const (
-	// EventStarted: the run begins.
+	// EventStarted is the begin of a run.
 	EventStarted EventKind = iota
-	// EventEnded: the run is over; Err is what it returned.
+	// EventEnded is its end; Err is what it returned.
 	EventEnded
-	// EventSkipped: it did not run; Err is [ErrBusy] or [ErrStopped].
+	// EventSkipped is for one that does not run; Err is [ErrBusy] or [ErrStopped].
 	EventSkipped
-	// EventMissed: it was due, and perhaps more often since, while the scheduler or the
-	// machine did not run; that is not made up for.
+	// EventMissed is for one that was due, and perhaps more often since, while the
+	// scheduler or the machine did not run; that is not made up for.
 	EventMissed
-	// EventClock: the clock was set back by so much that the entry starts anew from now.
+	// EventClock is for a clock that was set back by so much that the entry starts anew
+	// from now.
 	EventClock
-	// EventUnsaved: the store failed with Err. After a restart, what has run may count
-	// as missed. Fire is empty.
+	// EventUnsaved is for a store that failed with Err. After a restart, what has run may
+	// count as missed. Fire is empty.
 	EventUnsaved
 )
 

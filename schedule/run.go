@@ -3,6 +3,7 @@ package schedule
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 )
@@ -76,9 +77,7 @@ func (s *Scheduler) begin(ctx context.Context) error {
 			return fmt.Errorf("schedule: load what was due last: %w", err)
 		}
 		s.records = map[string]Record{}
-		for id, r := range records {
-			s.records[id] = r
-		}
+		maps.Copy(s.records, records)
 	}
 	s.state = running
 	return nil

@@ -98,7 +98,7 @@ func (s *Scheduler) Set(e Entry) error {
 }
 
 // Remove forgets an entry, and, while the scheduler runs, what the store knows of it;
-// a run of it that is under way goes on. One that is not there is no error.
+// a run of it that is under way, or waits, goes on. One that is not there is no error.
 func (s *Scheduler) Remove(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

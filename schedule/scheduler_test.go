@@ -18,14 +18,27 @@ import (
 
 // memory is a store that may fail.
 type memory struct {
+	mu      sync.Mutex
 	records map[string]schedule.Record
 	err     error
 	saves   int
 }
 
-func (m *memory) Load(context.Context) (map[string]schedule.Record, error) { return m.records, m.err }
+func (m *memory) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.err = err
+}
+
+func (m *memory) Load(context.Context) (map[string]schedule.Record, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.records, m.err
+}
 
 func (m *memory) Save(_ context.Context, records map[string]schedule.Record) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.saves++
 	if m.err == nil {
 		m.records = records
@@ -382,14 +395,15 @@ func TestWhatCannotBeSavedRunsAllTheSame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlant(t)
 		p.add(schedule.Entry{ID: "a", When: at(t, "0 1 * * *"), Run: func(context.Context, schedule.Fire) error {
-			require.Equal(t, start.Add(time.Hour), p.store.records["a"].Handled, "saved before")
-			p.store.err = errors.New("disk full")
+			saved, err := p.store.Load(t.Context())
+			require.True(t, err == nil && saved["a"].Handled.Equal(start.Add(time.Hour)), "saved before")
+			p.store.fail(errors.New("disk full"))
 			return nil
 		}})
 		p.add(schedule.Entry{ID: "b", When: at(t, "0 2 * * *"), Run: takes(0, nil)})
 		p.run(2*time.Hour+70*time.Second, func() {
 			p.wait(2*time.Hour + 40*time.Second)
-			p.store.err = nil
+			p.store.fail(nil)
 		})
 		p.expect(
 			"01 01:00:00 a starts, due 01 01:00", "01 01:00:00 a ends, due 01 01:00",
@@ -401,7 +415,7 @@ func TestWhatCannotBeSavedRunsAllTheSame(t *testing.T) {
 		p.run(time.Hour/2, nil)
 		require.Equal(t, saves, p.store.saves, "nothing changed")
 
-		p.store.err = errors.New("gone")
+		p.store.fail(errors.New("gone"))
 		err := p.Run(t.Context())
 		require.ErrorContains(t, err, "gone")
 	})

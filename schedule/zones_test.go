@@ -58,14 +58,14 @@ func turnings(t *testing.T, everyOne bool) []turning {
 		require.NoError(t, err)
 		of := turningsOf(zone)
 		if everyOne {
-			key := ""
+			var key strings.Builder
 			for _, turned := range of {
-				key += fmt.Sprintln(turned.at.Unix(), turned.before, turned.after)
+				key.WriteString(fmt.Sprintln(turned.at.Unix(), turned.before, turned.after))
 			}
-			if !seen[key] {
+			if !seen[key.String()] {
 				all = append(all, of...)
 			}
-			seen[key] = true
+			seen[key.String()] = true
 			continue
 		}
 		for _, turned := range of {

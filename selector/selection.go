@@ -31,7 +31,7 @@ func (p Pool) called() string {
 	return quote(p.Name) + " (" + p.ID + ")"
 }
 
-// What a [Problem] is.
+// What a [SelectionError] is.
 var (
 	ErrNoMatch          = errors.New("selector: no VM matches")
 	ErrVMMissing        = errors.New("selector: VM not found")
@@ -39,9 +39,9 @@ var (
 	ErrPoolUnknown      = errors.New("selector: the pattern names a pool that is not configured")
 )
 
-// Problem is something that a selection could not do. Err is one of ErrNoMatch,
+// SelectionError is something that a selection could not do. Err is one of ErrNoMatch,
 // ErrVMMissing, ErrPoolNotConnected and ErrPoolUnknown.
-type Problem struct {
+type SelectionError struct {
 	ID     string // of the VM or the pool; "" is about the whole
 	Name   string // of the pool
 	Detail string
@@ -49,7 +49,7 @@ type Problem struct {
 }
 
 // Error says what, about what.
-func (p *Problem) Error() string {
+func (p *SelectionError) Error() string {
 	text := p.Err.Error()
 	if p.ID != "" || p.Name != "" {
 		text += ": " + Pool{ID: p.ID, Name: p.Name}.called()
@@ -61,7 +61,7 @@ func (p *Problem) Error() string {
 }
 
 // Unwrap gives Err.
-func (p *Problem) Unwrap() error { return p.Err }
+func (p *SelectionError) Unwrap() error { return p.Err }
 
 // Selection is what a selector has chosen.
 type Selection struct {
@@ -70,7 +70,7 @@ type Selection struct {
 	// Excluded are those that match, but are left out all the same, by name.
 	Excluded []Verdict
 	// Problems are what must not be passed over in silence.
-	Problems []*Problem
+	Problems []*SelectionError
 }
 
 // Err joins the problems; nil when there are none.
@@ -121,19 +121,19 @@ func (s *Selector) inOrder(vms []VM) []VM {
 }
 
 // missing are the VMs of a list that nobody knows.
-func (s *Selector) missing(inv *Inventory, seen map[string]bool) []*Problem {
+func (s *Selector) missing(inv *Inventory, seen map[string]bool) []*SelectionError {
 	var apart []string
 	for _, pool := range inv.Pools {
 		if !pool.Connected {
 			apart = append(apart, pool.called())
 		}
 	}
-	var problems []*Problem
+	var problems []*SelectionError
 	for _, id := range s.ids {
 		if seen[id] {
 			continue
 		}
-		p := &Problem{ID: id, Err: ErrVMMissing}
+		p := &SelectionError{ID: id, Err: ErrVMMissing}
 		if len(apart) > 0 {
 			p.Detail = "perhaps it is in a pool that is not connected: " + clauses(apart, ", ")
 		}
@@ -142,8 +142,8 @@ func (s *Selector) missing(inv *Inventory, seen map[string]bool) []*Problem {
 	return problems
 }
 
-func noMatch(inv *Inventory, excluded []Verdict) *Problem {
-	p := &Problem{Err: ErrNoMatch}
+func noMatch(inv *Inventory, excluded []Verdict) *SelectionError {
+	p := &SelectionError{Err: ErrNoMatch}
 	var reasons []string
 	for _, v := range excluded {
 		reasons = append(reasons, v.String())
@@ -158,21 +158,21 @@ func noMatch(inv *Inventory, excluded []Verdict) *Problem {
 
 // pools are those whose VMs would have to be looked at, but cannot. A list of ids is
 // no concern here: it reports the VMs that are missing.
-func (s *Selector) pools(inv *Inventory) []*Problem {
+func (s *Selector) pools(inv *Inventory) []*SelectionError {
 	if s.root == nil {
 		return nil
 	}
-	var problems []*Problem
+	var problems []*SelectionError
 	known := map[string]bool{}
 	for _, pool := range inv.Pools {
 		known[pool.ID] = true
 		if !pool.Connected && s.concerns(pool.ID) {
-			problems = append(problems, &Problem{ID: pool.ID, Name: pool.Name, Err: ErrPoolNotConnected})
+			problems = append(problems, &SelectionError{ID: pool.ID, Name: pool.Name, Err: ErrPoolNotConnected})
 		}
 	}
 	for _, id := range namedPools(s.root, false) {
 		if !known[id] && s.concerns(id) {
-			problems = append(problems, &Problem{ID: id, Err: ErrPoolUnknown})
+			problems = append(problems, &SelectionError{ID: id, Err: ErrPoolUnknown})
 		}
 	}
 	return problems

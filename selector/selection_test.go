@@ -2,6 +2,7 @@ package selector_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -36,9 +37,7 @@ func byPattern(tb testing.TB, text string, opts *selector.Options) *selector.Sel
 
 func vm(id, name string, more selector.VM) selector.VM {
 	v := selector.VM{"type": "VM", "id": id, "name_label": name, "power_state": "Running", "$pool": "p1", "tags": []any{}}
-	for key, value := range more {
-		v[key] = value
-	}
+	maps.Copy(v, more)
 	return v
 }
 
@@ -138,7 +137,7 @@ func TestPoolsThatMatterAreAllReported(t *testing.T) {
 	for range 5000 {
 		s := byPattern(t, g.vmPattern(t), nil)
 		inv := &selector.Inventory{Pools: []selector.Pool{{ID: "a"}}}
-		if slices.ContainsFunc(s.Select(inv).Problems, func(p *selector.Problem) bool { return p.Err == selector.ErrPoolNotConnected }) { //nolint:errorlint // the field itself
+		if slices.ContainsFunc(s.Select(inv).Problems, func(p *selector.SelectionError) bool { return p.Err == selector.ErrPoolNotConnected }) { //nolint:errorlint // the field itself
 			continue
 		}
 		quiet++
