@@ -63,7 +63,7 @@ func (w *world) contents(id string, p *catalog.Point) []string {
 
 // checkFull looks that a repository has want full points, and that each gives what
 // the disks held when it was made.
-func (w *world) checkFull(id string, want int) []*catalog.Point {
+func (w *world) checkFull(id string, want int) {
 	w.t.Helper()
 	points := w.points(id)
 	require.Len(w.t, points, want)
@@ -74,7 +74,6 @@ func (w *world) checkFull(id string, want int) []*catalog.Point {
 			require.Equal(w.t, w.frozen[p.ID][d.UUID], got[i], "%s: disk %d", p.ID, i)
 		}
 	}
-	return points
 }
 
 func (w *world) called(method string) (n int) {
@@ -190,12 +189,12 @@ func (w *world) enter(name string) {
 	w.t.Helper()
 	vm := w.vm().Ref
 	var err error
-	switch {
-	case name[0] == 'H':
+	switch name[0] {
+	case 'H':
 		err = w.client.CallAsync(w.t.Context(), "VM.hard_shutdown", nil, vm)
-	case name[0] == 'P':
+	case 'P':
 		err = w.client.CallAsync(w.t.Context(), "VM.pause", nil, vm)
-	case name[0] == 'S':
+	case 'S':
 		err = w.client.CallAsync(w.t.Context(), "VM.suspend", nil, vm)
 	}
 	require.NoError(w.t, err)

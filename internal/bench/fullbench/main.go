@@ -40,7 +40,7 @@ func run(ctx context.Context, args []string) (err error) {
 	runs := flags.Int("runs", 3, "measurements of each case; the fastest counts")
 	only := flags.String("only", "", "regular expression of the cases to run")
 	base := flags.String("dir", "/dev/shm", "where the files are made; about three times the disk is needed")
-	source := flags.String("files", runtime.GOROOT(), "directory whose files are the content of the disk that compresses")
+	source := flags.String("files", "/usr/lib", "directory whose files are the content of the disk that compresses")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
