@@ -73,6 +73,9 @@ func (t *target) merge(ctx context.Context, start func() *task.Task) (*catalog.M
 	merges := &mergeProgress{parent: start}
 	report, err := t.session.Merge(ctx, &catalog.MergeOptions{Progress: merges.update})
 	merges.end()
+	if errors.Is(err, catalog.ErrAppendOnly) {
+		err = nil // others merge there
+	}
 	return report, err
 }
 
@@ -175,6 +178,9 @@ func (t *target) expire(ctx context.Context, schedule string, keep int) error {
 		retention.AtMost = most
 	}
 	_, err := t.session.Expire(ctx, retention)
+	if errors.Is(err, catalog.ErrAppendOnly) {
+		return nil // others delete there
+	}
 	return err
 }
 

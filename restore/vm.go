@@ -71,6 +71,11 @@ func VM(ctx context.Context, pool Pool, cat *catalog.Catalog, p *catalog.Point, 
 	if opts == nil {
 		opts = &Options{}
 	}
+	release, err := protect(ctx, cat, p, opts.Logger)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	switch p.Metadata.Mode {
 	case catalog.ModeDelta:
 		return deltaVM(ctx, pool, cat, p, opts)

@@ -20,6 +20,13 @@ type Options struct {
 	LockWait time.Duration // how long LockVM waits for a lock that somebody holds; see remote.LockOptions
 	Key      remote.Secret // of a repository encrypted at rest: 32 bytes, used as they are
 	Format   DiskFormat    // of new disks
+
+	// AppendOnly: points are added, and nothing that was there before is removed,
+	// replaced or written to; [Session.Expire], [Session.Delete], [Session.Merge] and
+	// [Session.Clean] give [ErrAppendOnly]. Not meant are the lock of a VM, the cache of
+	// its listing, which holds nothing of its own, and what is under .xenbackup; and what a
+	// backup that fails has just made is taken back.
+	AppendOnly bool
 }
 
 // Catalog is the tree of VM backups on a [remote.Filesystem], as Xen Orchestra
@@ -30,6 +37,7 @@ type Catalog struct {
 	log      *slog.Logger
 	lockWait time.Duration
 	isSealed bool // encrypted at rest: files cannot be changed in place
+	isFixed  bool // append only
 	format   DiskFormat
 	blocks   *disk.Budget // of disks that are written as directories
 }
@@ -55,6 +63,9 @@ func Open(ctx context.Context, fsys remote.Filesystem, opts *Options) (*Catalog,
 	_, isSealed := fsys.(*crypt.FS)
 	c := &Catalog{fsys: fsys, log: opts.Logger, lockWait: opts.LockWait, isSealed: isSealed, format: opts.Format,
 		blocks: disk.NewBudget(blocksInFlight * disk.BlockSize),
+	}
+	if opts.AppendOnly {
+		c.fsys, c.isFixed = newAppendOnly(fsys), true
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)

@@ -84,6 +84,9 @@ func (s *Session) Clean(ctx context.Context, opts *CleanOptions) (*CleanPlan, er
 	}
 	look.dry = true
 	plan, err := look.run(ctx)
+	if err == nil && s.c.isFixed {
+		return plan, fmt.Errorf("catalog: clean vm %s: %w", s.vm, ErrAppendOnly)
+	}
 	if err == nil && !plan.Stopped { // nothing is unknown: all is judged again, and done
 		plan, err = s.cleanUp(ctx, plan, opts)
 	}

@@ -50,6 +50,10 @@ var (
 	// a repository.
 	ErrRetention = errors.New("this retention is not possible")
 
+	// ErrAppendOnly is returned for what would remove or change something in a
+	// repository that is opened with [Options.AppendOnly].
+	ErrAppendOnly = errors.New("the repository is append only")
+
 	// ErrLeased is returned, or reported, for what is not deleted, merged or cleaned
 	// since somebody reads it: see [Catalog.Lease].
 	ErrLeased = errors.New("somebody reads the VM's points")

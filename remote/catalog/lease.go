@@ -117,6 +117,9 @@ type change struct {
 
 // beginChange must be followed by end.
 func (s *Session) beginChange(ctx context.Context) (*change, error) {
+	if s.c.isFixed {
+		return nil, fmt.Errorf("catalog: vm %s: %w", s.vm, ErrAppendOnly)
+	}
 	ch := &change{s: s, dir: path.Join(leasesDir, s.vm), readers: map[string]bool{}, looked: time.Now()}
 	if err := remote.MkdirAll(ctx, s.fsys, ch.dir); err != nil {
 		return nil, fmt.Errorf("catalog: vm %s: %w", s.vm, err)
