@@ -36,19 +36,11 @@ func (s *Scheduler) advance(ctx context.Context) (wait time.Duration) {
 			wait = min(wait, next.Sub(now))
 		}
 	}
-	save := s.unsaved
-	s.unsaved = false
-	records := maps.Clone(s.records)
 	s.mu.Unlock()
 
 	// Saved before the runs begin: after a crash, none counts as missed.
-	if save && s.store != nil {
-		if err := s.store.Save(ctx, records); err != nil {
-			events = append(events, Event{Kind: EventUnsaved, Err: err})
-			s.mu.Lock()
-			s.unsaved = true // tried again with the next look
-			s.mu.Unlock()
-		}
+	if err := s.save(ctx); err != nil {
+		events = append(events, Event{Kind: EventUnsaved, Err: err})
 	}
 	slices.SortFunc(due, byDue)
 	for _, fire := range due {
@@ -66,6 +58,25 @@ func (s *Scheduler) advance(ctx context.Context) (wait time.Duration) {
 		s.observe(event)
 	}
 	return wait
+}
+
+// save saves what has changed; what cannot be is tried again with the next look.
+func (s *Scheduler) save(ctx context.Context) error {
+	s.mu.Lock()
+	changed := s.unsaved && s.store != nil
+	s.unsaved = false
+	records := maps.Clone(s.records)
+	s.mu.Unlock()
+	if !changed {
+		return nil
+	}
+	err := s.store.Save(ctx, records)
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.unsaved = true
+	}
+	return err
 }
 
 // settle starts the entry anew when it is new, changed or enabled again, or when the

@@ -115,7 +115,8 @@ const (
 	EventStarted EventKind = iota
 	// EventEnded is its end; Err is what it returned.
 	EventEnded
-	// EventSkipped is for one that does not run; Err is [ErrBusy] or [ErrStopped].
+	// EventSkipped is for one that does not run; Err is [ErrBusy], or [ErrStopped]: then
+	// what was due counts as missed.
 	EventSkipped
 	// EventMissed is for one that was due, and perhaps more often since, while the
 	// scheduler or the machine did not run; that is not made up for.

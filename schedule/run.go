@@ -17,6 +17,8 @@ const (
 	// setBack is how far the clock may be set back without a second run of what was due
 	// in that time; beyond it, the time before was wrong, and does not count.
 	setBack = 3 * time.Hour
+	// lastSave is how long the store may take when everything stops.
+	lastSave = 10 * time.Second
 )
 
 // Run runs what is due until ctx is done or [Scheduler.Stop] is called, and returns
@@ -46,11 +48,11 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		}
 		timer.Stop()
 		if s.isStopping() {
-			s.halt()
+			s.halt(ctx)
 			return nil
 		}
 	}
-	s.halt()
+	s.halt(ctx)
 	return context.Cause(ctx)
 }
 
@@ -95,14 +97,26 @@ func (s *Scheduler) isStopping() bool {
 	return s.state == stopping
 }
 
-// halt sends away who waits.
-func (s *Scheduler) halt() {
+// halt sends away who waits. What was due counts as missed when Run is called again.
+func (s *Scheduler) halt(ctx context.Context) {
 	s.mu.Lock()
 	s.state = stopping
 	dismissed := s.dismiss()
+	for _, r := range dismissed {
+		record, ok := s.records[r.fire.Entry]
+		if before := r.fire.Due.Add(-1); ok && !r.fire.Due.IsZero() && record.Handled.After(before) {
+			record.Handled = before
+			s.records[r.fire.Entry], s.unsaved = record, true
+		}
+	}
 	s.mu.Unlock()
 	for _, r := range dismissed {
 		s.observe(Event{Kind: EventSkipped, Fire: r.fire, Err: ErrStopped})
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
+	defer cancel()
+	if err := s.save(ctx); err != nil {
+		s.observe(Event{Kind: EventUnsaved, Err: err})
 	}
 }
 

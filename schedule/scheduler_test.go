@@ -450,6 +450,10 @@ func TestStopWaitsForWhatRuns(t *testing.T) {
 			"01 06:00:00 long ends, due 01 01:00",
 		)
 
+		p.add(schedule.Entry{ID: "waits", When: at(t, "0 2 * * *"), Run: takes(0, nil), Job: "j", Overlap: schedule.Queue, CatchUp: 5 * time.Hour})
+		p.run(time.Minute, nil) // what has waited in vain was missed
+		p.expect("01 06:00:00 waits starts late, due 01 02:00", "01 06:00:00 waits ends late, due 01 02:00")
+
 		require.NoError(t, p.RunNow("one")) // by the next Run
 		ctx, cancel := context.WithCancelCause(t.Context())
 		done.Go(func() { err = p.Run(ctx) })
@@ -461,11 +465,11 @@ func TestStopWaitsForWhatRuns(t *testing.T) {
 		done.Wait()
 		require.EqualError(t, err, "enough")
 		p.expect(
-			"01 06:00:00 long starts by hand",
-			"01 06:00:00 one starts by hand",
-			"01 06:01:00 one ends by hand: enough",
-			"01 06:01:00 long ends by hand: enough",
-			"01 06:01:00 waits skipped by hand: schedule: the scheduler stops",
+			"01 06:01:00 long starts by hand",
+			"01 06:01:00 one starts by hand",
+			"01 06:02:00 one ends by hand: enough",
+			"01 06:02:00 long ends by hand: enough",
+			"01 06:02:00 waits skipped by hand: schedule: the scheduler stops",
 		)
 	})
 }
