@@ -57,7 +57,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 }
 
 // Stop lets Run start nothing more, and return when what runs has ended; sequences
-// end after the part that runs. It does not wait.
+// end after the part that runs. It does not wait, and does nothing before Run begins.
 func (s *Scheduler) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -355,6 +355,18 @@ func TestClockJumps(t *testing.T) {
 	}
 }
 
+func TestANightOfTwentyThreeOrTwentyFiveHoursHasOneRun(t *testing.T) {
+	for _, from := range []time.Time{time.Date(2027, 3, 26, 12, 0, 0, 0, time.UTC), time.Date(2027, 10, 29, 12, 0, 0, 0, time.UTC)} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPlant(t)
+			p.turn(from.Sub(start))
+			p.add(schedule.Entry{ID: "a", When: parse(t, "30 2 * * *", schedule.XO, "Europe/Paris"), Run: takes(time.Minute, nil)})
+			p.run(96*time.Hour, nil)
+			require.Len(t, p.log(), 2*4)
+		})
+	}
+}
+
 // However the clock is set, nothing runs twice for the same time, unless the time
 // before was declared wrong; and a leap brings one run at most.
 func TestClockJumpsBringNoStormAndNoTwins(t *testing.T) {

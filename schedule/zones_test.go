@@ -60,7 +60,7 @@ func turnings(t *testing.T, everyOne bool) []turning {
 		if everyOne {
 			var key strings.Builder
 			for _, turned := range of {
-				key.WriteString(fmt.Sprintln(turned.at.Unix(), turned.before, turned.after))
+				fmt.Fprintln(&key, turned.at.Unix(), turned.before, turned.after)
 			}
 			if !seen[key.String()] {
 				all = append(all, of...)
