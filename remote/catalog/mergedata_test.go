@@ -166,19 +166,32 @@ func requireGolden(t *testing.T, repo *testenv.Repository, c *catalog.Catalog, v
 	}
 }
 
-// Xen Orchestra was killed while it merged the disks of these VMs.
+// Xen Orchestra was killed while it merged the disks of these VMs: a clean finds
+// just that, and finishes it.
 func TestMergesOfXenOrchestraAreFinished(t *testing.T) {
 	repo := testenv.GoldenInterrupted(t)
-	c := openCatalog(t, localFS(t, repo.Dir))
+	fsys := localFS(t, repo.Dir)
+	c := openCatalog(t, fsys)
 	for _, dir := range repo.InterruptedMerges {
 		vm := strings.Split(dir, "/")[2]
 		points := len(listPoints(t, c, vm))
-		report := mergeAll(t, c, vm)
-		require.Empty(t, report.Unknown)
-		require.Empty(t, report.Left)
-		require.True(t, slices.ContainsFunc(report.Merged, func(d catalog.MergedDisk) bool { return d.Resumed }))
+		before, resumed := listFiles(t, fsys, "."), ""
+		for _, f := range planOf(t, c, vm).Findings {
+			require.Equal(t, catalog.KindMerge, f.Kind, f)
+			if f.Action == catalog.ActionResume {
+				resumed += path.Dir(f.Path)
+			}
+		}
+		require.Equal(t, strings.TrimPrefix(dir, "/"), resumed)
+		require.Equal(t, before, listFiles(t, fsys, "."), "planning changes nothing")
+		plan := cleanVM(t, c, vm, nil)
+		require.Empty(t, plan.Merges.Unknown)
+		require.Empty(t, plan.Merges.Left)
+		require.Empty(t, plan.Merges.Removed)
+		require.True(t, slices.ContainsFunc(plan.Merges.Merged, func(d catalog.MergedDisk) bool { return d.Resumed }))
 		requireGolden(t, repo, c, vm, points)
 		require.Empty(t, mergeAll(t, c, vm).Merged)
+		require.Empty(t, planOf(t, c, vm).Findings)
 	}
 }
 
