@@ -163,7 +163,9 @@ func TestLeavingsOfAKilledFullRunAreRemovedBeforeTheNext(t *testing.T) {
 	w.checkFull("r", 2)
 	files, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	require.Len(t, files, 6)
+	for _, f := range files {
+		require.NotContains(t, f.Name(), "20250101T000000Z")
+	}
 }
 
 func TestFullPointsOfEncryptedRepositories(t *testing.T) {
