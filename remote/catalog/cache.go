@@ -3,6 +3,7 @@ package catalog
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -99,6 +100,9 @@ func gunzip(packed []byte, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", errCache, err)
 	}
 	var content bytes.Buffer
+	if n := len(packed); n >= 4 { // the length, which may be a lie
+		content.Grow(int(min(int64(binary.LittleEndian.Uint32(packed[n-4:])), limit)) + bytes.MinRead)
+	}
 	n, err := content.ReadFrom(io.LimitReader(z, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errCache, err)

@@ -52,7 +52,7 @@ func encodeCache(t *testing.T, entries map[string]json.RawMessage) []byte {
 	return zipped(t, content)
 }
 
-func zipped(t *testing.T, content []byte) []byte {
+func zipped(t testing.TB, content []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
@@ -130,11 +130,13 @@ func TestCacheNeverLies(t *testing.T) {
 	}
 	first := "/" + pointName(1)
 	for what, packed := range map[string][]byte{
-		"right":              encodeCache(t, right),
-		"one too few":        change(func(e map[string]json.RawMessage) { delete(e, first) }),
-		"one too many":       change(func(e map[string]json.RawMessage) { e["/"+pointName(9)] = e[first] }),
-		"another's entry":    change(func(e map[string]json.RawMessage) { e[first] = json.RawMessage(`{}`) }),
-		"longer":             change(func(e map[string]json.RawMessage) { e[first] = append(e[first][:len(e[first])-1:len(e[first])-1], `,"size":9}`...) }),
+		"right":           encodeCache(t, right),
+		"one too few":     change(func(e map[string]json.RawMessage) { delete(e, first) }),
+		"one too many":    change(func(e map[string]json.RawMessage) { e["/"+pointName(9)] = e[first] }),
+		"another's entry": change(func(e map[string]json.RawMessage) { e[first] = json.RawMessage(`{}`) }),
+		"longer": change(func(e map[string]json.RawMessage) {
+			e[first] = append(e[first][:len(e[first])-1:len(e[first])-1], `,"size":9}`...)
+		}),
 		"not an object":      zipped(t, []byte(`[1]`)),
 		"cut":                zipped(t, []byte(`{"/xo-vm-backups/x/20260301T010000Z.json":{"mode":"delta"`)),
 		"empty":              {},

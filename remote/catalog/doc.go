@@ -38,7 +38,7 @@
 // [Catalog.OpenDisk] gives the content of a disk at a point. Reading takes no
 // lock and changes nothing; whoever uses a disk's content for good asks
 // [Disk.Confirm] afterwards, since retention may have gone on meanwhile. The
-// directory is the truth: the cache is not read.
+// directory is the truth.
 //
 // # Writing
 //

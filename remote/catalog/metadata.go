@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -46,7 +47,7 @@ type Metadata struct {
 // as pools before XenServer 7.1 had them.
 func (m *Metadata) UnmarshalJSON(data []byte) error {
 	*m = Metadata{}
-	extra, err := decodeFields(data, fieldsOf(m))
+	extra, err := decodeFields(bytes.Clone(data), fieldsOf(m)) // once, for all that is kept of it
 	m.Extra = extra
 	return err
 }
@@ -56,10 +57,14 @@ func (m Metadata) MarshalJSON() ([]byte, error) {
 	return encodeFields(m.Extra, fieldsOf(&m))
 }
 
-// decodeFields decodes an object into fields, and returns what they do not take.
+// decodeFields decodes an object into fields, and returns what they do not take. What
+// is kept raw is part of data.
 func decodeFields(data []byte, fields map[string]field) (extra map[string]json.RawMessage, err error) {
 	var raw map[string]json.RawMessage
-	if err := json.Unmarshal(data, &raw); err != nil {
+	if !json.Valid(data) {
+		return nil, json.Unmarshal(data, &raw)
+	}
+	if raw, err = split(data); err != nil {
 		return nil, err
 	}
 	if raw == nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
+	"unicode/utf8"
 )
 
 // field binds a key of the JSON to a member of Metadata.
@@ -23,9 +24,9 @@ func fieldsOf(m *Metadata) map[string]field {
 		"version":               stringField(&m.Version),
 		"vm":                    rawField(&m.VM),
 		"vmSnapshot":            rawField(&m.VMSnapshot),
-		"vdis":                  jsonField(&m.VDIs, func() bool { return m.VDIs == nil }),
-		"vbds":                  jsonField(&m.VBDs, func() bool { return m.VBDs == nil }),
-		"vifs":                  jsonField(&m.VIFs, func() bool { return m.VIFs == nil }),
+		"vdis":                  rawsField(&m.VDIs),
+		"vbds":                  rawsField(&m.VBDs),
+		"vifs":                  rawsField(&m.VIFs),
 		"vhds":                  jsonField(&m.VHDs, func() bool { return m.VHDs == nil }),
 		"vtpms":                 jsonField(&m.VTPMs, func() bool { return m.VTPMs == nil }),
 		"isVhdDifferencing":     boolsField(&m.IsVHDDifferencing),
@@ -44,9 +45,49 @@ func jsonField(v any, absent func() bool) field {
 	}
 }
 
-func stringField(s *string) field { return jsonField(s, func() bool { return *s == "" }) }
+func stringField(s *string) field {
+	f := jsonField(s, func() bool { return *s == "" })
+	f.decode = func(raw json.RawMessage) error {
+		if n := len(raw); n >= 2 && raw[0] == '"' && !bytes.ContainsRune(raw, '\\') && utf8.Valid(raw) {
+			*s = string(raw[1 : n-1])
+			return nil
+		}
+		return json.Unmarshal(raw, s)
+	}
+	return f
+}
 
-func rawField(r *json.RawMessage) field { return jsonField(r, func() bool { return *r == nil }) }
+func rawField(r *json.RawMessage) field {
+	f := jsonField(r, func() bool { return *r == nil })
+	f.decode = func(raw json.RawMessage) error {
+		*r = raw
+		return nil
+	}
+	return f
+}
+
+// rawsField is a map of records that stay as they are.
+func rawsField(m *map[string]json.RawMessage) field {
+	f := jsonField(m, func() bool { return *m == nil })
+	f.decode = func(raw json.RawMessage) (err error) {
+		*m, err = split(raw)
+		return err
+	}
+	return f
+}
+
+// split takes a valid object apart; null is nil. The values are parts of data.
+func split(data []byte) (map[string]json.RawMessage, error) {
+	var members map[string]json.RawMessage
+	if (&scanner{data: data}).next() != '{' {
+		return members, json.Unmarshal(data, &members)
+	}
+	members = map[string]json.RawMessage{}
+	return members, eachMember(data, func(key string, value []byte) error {
+		members[key] = slices.Clip(value)
+		return nil
+	})
+}
 
 func intField(n *int64) field {
 	f := jsonField(n, func() bool { return false })
@@ -105,6 +146,10 @@ func (b *looseBool) UnmarshalJSON(data []byte) error {
 // decodeInt accepts what JavaScript may have written for a whole number.
 func decodeInt(raw json.RawMessage, n *int64) error {
 	if string(raw) == "null" {
+		return nil
+	}
+	if v, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
+		*n = v
 		return nil
 	}
 	if err := json.Unmarshal(raw, n); err == nil {

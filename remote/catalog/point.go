@@ -102,7 +102,7 @@ func diskInfo(ref, name string, record json.RawMessage) DiskInfo {
 // restore point is an error: reference counting relies on it.
 func parsePoint(name string, data []byte) (*Point, error) {
 	p := &Point{ID: name}
-	if err := json.Unmarshal(data, &p.Metadata); err != nil {
+	if err := p.Metadata.UnmarshalJSON(data); err != nil {
 		return nil, newPointError(name, err)
 	}
 	m := &p.Metadata

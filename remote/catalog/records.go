@@ -31,11 +31,14 @@ func fillRecords(m *Metadata, vm string) error {
 }
 
 func object(raw json.RawMessage) (map[string]json.RawMessage, error) {
-	var fields map[string]json.RawMessage
 	if len(raw) == 0 {
 		return nil, ErrIncomplete
 	}
-	if err := json.Unmarshal(raw, &fields); err != nil {
+	if !json.Valid(raw) {
+		return nil, json.Unmarshal(raw, new(any))
+	}
+	fields, err := split(raw)
+	if err != nil {
 		return nil, err
 	}
 	if fields == nil {
