@@ -48,7 +48,7 @@ func (m *memory) Lookup(at fsys.NodeID, name string) (fsys.Entry, error) {
 
 func (m *memory) ReadDirPage(at fsys.NodeID, cursor string, n int) ([]fsys.Entry, string, error) {
 	all := m.children(at.Number)
-	start, _ := strconv.Atoi(cursor) //nolint:errcheck // "" is the start
+	start, _ := strconv.Atoi(cursor) // "" is the start
 	if n <= 0 {
 		n = 100
 	}

@@ -4,18 +4,18 @@ package fsys
 type Concern uint8
 
 const (
-	// Replayed: the volume was in use, and its journal was replayed in memory.
+	// Replayed means that the volume was in use, and its journal was replayed in memory.
 	// Nothing is missing.
 	Replayed Concern = iota
-	// Stale: the newest changes may be missing, for they are where this reader
+	// Stale means that the newest changes may be missing, for they are where this reader
 	// does not read them.
 	Stale
-	// Dirty: the volume was in use, and its format has no journal. What was
+	// Dirty means that the volume was in use, and its format has no journal. What was
 	// being written may be torn.
 	Dirty
-	// Damaged: the volume records errors of its own, or is cut short.
+	// Damaged means that the volume records errors of its own, or is cut short.
 	Damaged
-	// Skipped: something that the volume has is not shown.
+	// Skipped means that something that the volume has is not shown.
 	Skipped
 )
 

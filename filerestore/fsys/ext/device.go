@@ -37,7 +37,7 @@ func readFull(r io.ReaderAt, size int64, p []byte, off int64) error {
 		return formatError("volume", "", off, fmt.Errorf("%w: read of %d bytes beyond its end at %d", fsys.ErrCorrupt, len(p), size))
 	}
 	if n, err := r.ReadAt(p, off); n < len(p) {
-		if err == nil || err == io.EOF { //nolint:errorlint // io.ReaderAt promises io.EOF itself
+		if err == nil || err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
 		return fmt.Errorf("ext: read %d bytes at %d: %w", len(p), off, err)

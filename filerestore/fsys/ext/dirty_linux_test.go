@@ -70,9 +70,9 @@ func TestDirtyVolumesReadAsLinuxReadsThemAfterRecovery(t *testing.T) {
 // burst changes a volume, and leaves all in its journal: blocks are freed and
 // used again, data looks like the journal, and files are open though deleted.
 // The last of them is returned.
-func burst(t testing.TB, dir string, rounds int) *os.File {
-	t.Helper()
-	w := tree{t, dir}
+func burst(tb testing.TB, dir string, rounds int) *os.File {
+	tb.Helper()
+	w := tree{tb, dir}
 	w.names()
 	w.attributes()
 	unix.Sync()
@@ -83,26 +83,26 @@ func burst(t testing.TB, dir string, rounds int) *os.File {
 		for i := range 150 {
 			w.write(fmt.Sprintf("%s/%d", name, i), bytes.Repeat([]byte{0xc0, 0x3b, 0x39, 0x98}, r.IntN(3000)))
 			if i%10 == 0 {
-				require.NoError(t, os.Symlink(name, w.path(fmt.Sprintf("%s/link-%d", name, i))))
+				require.NoError(tb, os.Symlink(name, w.path(fmt.Sprintf("%s/link-%d", name, i))))
 			}
 		}
 		if round > 1 {
-			require.NoError(t, os.RemoveAll(w.path(fmt.Sprintf("round-%d", round-2))))
+			require.NoError(tb, os.RemoveAll(w.path(fmt.Sprintf("round-%d", round-2))))
 		}
 		if round > 0 {
 			old := fmt.Sprintf("round-%d", round-1)
 			for i := 0; i < 150; i += 2 {
-				require.NoError(t, os.Rename(w.path(fmt.Sprintf("%s/%d", old, i)), w.path(fmt.Sprintf("%s/moved-%d", name, i))))
+				require.NoError(tb, os.Rename(w.path(fmt.Sprintf("%s/%d", old, i)), w.path(fmt.Sprintf("%s/moved-%d", name, i))))
 			}
 		}
-		commit(t, dir)
+		commit(tb, dir)
 	}
 	f, err := os.Create(w.path("deleted"))
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	_, err = f.Write(make([]byte, 100<<10))
-	require.NoError(t, err)
-	require.NoError(t, os.Remove(w.path("deleted")))
-	commit(t, dir)
+	require.NoError(tb, err)
+	require.NoError(tb, os.Remove(w.path("deleted")))
+	commit(tb, dir)
 	w.write("never-committed", []byte("x"))
 	return f
 }
@@ -126,10 +126,10 @@ func (w tree) fillUp() {
 }
 
 // commit ends a transaction of the journal, and writes nothing home but data.
-func commit(t testing.TB, dir string) {
-	t.Helper()
+func commit(tb testing.TB, dir string) {
+	tb.Helper()
 	f, err := os.Open(dir)
-	require.NoError(t, err)
-	require.NoError(t, f.Sync())
-	require.NoError(t, f.Close())
+	require.NoError(tb, err)
+	require.NoError(tb, f.Sync())
+	require.NoError(tb, f.Close())
 }

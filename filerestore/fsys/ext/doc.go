@@ -70,6 +70,6 @@
 //
 // Counts are checked before they are used, blocks lie inside the volume, trees
 // have at most their legal depth, and memory is bounded: [Options.CacheSize]
-// for metadata, 16 MiB for the indexes of large directories, 48 MiB for a
-// journal. Damage is an fsys.FormatError with the structure and its place.
+// for metadata, 16 MiB for the indexes of large directories, and some 100 MiB
+// for the worst of journals; one of mkfs, full, takes 10. Damage is an fsys.FormatError with the structure and its place.
 package ext

@@ -24,8 +24,8 @@ func unpacked(name string) *bytes.Reader {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer r.Close()
 	raw, err := r.DecodeAll(packed, nil)
+	r.Close()
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -75,38 +75,38 @@ func uniform(b []byte) bool {
 }
 
 // examine reads everything there is, and fails on what must never happen.
-func examine(t testing.TB, r *patched) {
-	t.Helper()
+func examine(tb testing.TB, r *patched) {
+	tb.Helper()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	vol, err := ext.Open(t.Context(), r, int64(len(r.raw)), &ext.Options{CacheSize: 1 << 20})
+	vol, err := ext.Open(tb.Context(), r, int64(len(r.raw)), &ext.Options{CacheSize: 1 << 20})
 	if err != nil {
-		typed(t, err)
+		typed(tb, err)
 		return
 	}
 	files := 0
-	for item, err := range fsys.Walk(t.Context(), vol, vol.Root(), &fsys.WalkOptions{MaxEntries: 20000, MaxDepth: 200}) {
+	for item, err := range fsys.Walk(tb.Context(), vol, vol.Root(), &fsys.WalkOptions{MaxEntries: 20000, MaxDepth: 200}) {
 		if err != nil {
-			typed(t, err)
+			typed(tb, err)
 			continue
 		}
 		if _, err := vol.Xattrs(item.Entry.Node); err != nil {
-			typed(t, err)
+			typed(tb, err)
 		}
 		switch {
 		case item.Info.Mode&fs.ModeSymlink != 0:
 			if _, err := vol.ReadLinkNode(item.Entry.Node); err != nil {
-				typed(t, err)
+				typed(tb, err)
 			}
 		case item.Info.Mode.IsRegular() && files < 300:
 			files++
-			taste(t, vol, item.Entry.Node)
+			taste(tb, vol, item.Entry.Node)
 		}
 	}
 	paths := 0
 	_ = fs.WalkDir(vol, ".", func(_ string, _ fs.DirEntry, err error) error {
 		if err != nil {
-			typed(t, err)
+			typed(tb, err)
 		}
 		if paths++; paths > 2000 {
 			return fs.SkipAll
@@ -114,27 +114,27 @@ func examine(t testing.TB, r *patched) {
 		return nil
 	})
 	runtime.ReadMemStats(&after)
-	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(512<<20), "memory allocated in all")
+	require.Less(tb, after.TotalAlloc-before.TotalAlloc, uint64(512<<20), "memory allocated in all")
 }
 
 // taste reads a file from both ends, and its first extents.
-func taste(t testing.TB, vol fsys.Nodes, id fsys.NodeID) {
-	t.Helper()
+func taste(tb testing.TB, vol fsys.Nodes, id fsys.NodeID) {
+	tb.Helper()
 	f, err := vol.OpenNode(id)
 	if err != nil {
-		typed(t, err)
+		typed(tb, err)
 		return
 	}
 	p := make([]byte, 8<<10)
 	for _, off := range []int64{0, f.Size() / 2, max(0, f.Size()-int64(len(p)))} {
-		if _, err := f.ReadAt(p, off); err != nil && err != io.EOF {
-			typed(t, err)
+		if _, err := f.ReadAt(p, off); err != nil && !errors.Is(err, io.EOF) {
+			typed(tb, err)
 		}
 	}
 	n := 0
 	for _, err := range f.Extents(context.Background(), 0, f.Size()) {
 		if err != nil {
-			typed(t, err)
+			typed(tb, err)
 		}
 		if n++; n > 1000 {
 			return
@@ -142,8 +142,8 @@ func taste(t testing.TB, vol fsys.Nodes, id fsys.NodeID) {
 	}
 }
 
-func typed(t testing.TB, err error) {
-	t.Helper()
+func typed(tb testing.TB, err error) {
+	tb.Helper()
 	for _, kind := range []error{
 		fsys.ErrCorrupt, fsys.ErrWrongFormat, fsys.ErrUnsupported, fsys.ErrEncrypted, fsys.ErrLimit,
 		fsys.ErrNotDir, fsys.ErrNotRegular, fs.ErrNotExist, fs.ErrInvalid,
@@ -152,7 +152,7 @@ func typed(t testing.TB, err error) {
 			return
 		}
 	}
-	t.Errorf("an error of no kind: %v", err)
+	tb.Errorf("an error of no kind: %v", err)
 }
 
 // TestDamagedImagesEndInTypedErrors flips bytes in metadata: XENBACKUP_ROUNDS

@@ -18,11 +18,11 @@ import (
 )
 
 // images returns the names of those in testdata.
-func images(t testing.TB) []string {
-	t.Helper()
+func images(tb testing.TB) []string {
+	tb.Helper()
 	list, err := filepath.Glob("testdata/*.img.zst")
-	require.NoError(t, err)
-	require.NotEmpty(t, list)
+	require.NoError(tb, err)
+	require.NotEmpty(tb, list)
 	for i, name := range list {
 		list[i] = strings.TrimSuffix(filepath.Base(name), ".img.zst")
 	}
@@ -30,20 +30,20 @@ func images(t testing.TB) []string {
 }
 
 // image returns the content of one.
-func image(t testing.TB, name string) []byte {
-	t.Helper()
-	return unpack(t, name+".img.zst")
+func image(tb testing.TB, name string) []byte {
+	tb.Helper()
+	return unpack(tb, name+".img.zst")
 }
 
-func unpack(t testing.TB, name string) []byte {
-	t.Helper()
+func unpack(tb testing.TB, name string) []byte {
+	tb.Helper()
 	packed, err := os.ReadFile(filepath.Join("testdata", name))
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	defer r.Close()
 	raw, err := r.DecodeAll(packed, nil)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return raw
 }
 

@@ -43,7 +43,7 @@ func (f *FS) Lookup(dir fsys.NodeID, name string) (fsys.Entry, error) {
 		}
 		err = cmp.Or(err, bad)
 	}
-	return fsys.Entry{}, cmp.Or(err, error(fs.ErrNotExist))
+	return fsys.Entry{}, cmp.Or(err, fs.ErrNotExist)
 }
 
 // dirIndexes keeps the indexes of the last large directories.
@@ -91,7 +91,7 @@ func (f *FS) indexed(d *directory, name string) (fsys.Entry, error) {
 			return e, err
 		}
 	}
-	return fsys.Entry{}, cmp.Or(x.damage, error(fs.ErrNotExist))
+	return fsys.Entry{}, cmp.Or(x.damage, fs.ErrNotExist)
 }
 
 // newDirIndex reads a whole directory.

@@ -20,6 +20,9 @@ const (
 // at 4 KiB each. The journals of mkfs have at most 1 GiB.
 const maxRefs = 2 << 20
 
+// maxRevoked bounds the blocks that are revoked; they take 40 bytes each.
+const maxRevoked = 1 << 20
+
 // replay is what reading the log found.
 type replay struct {
 	j     *journal
@@ -53,7 +56,7 @@ func (r *replay) run(ctx context.Context) error {
 	r.revoked = make(map[uint64]uint32)
 	pos, left := j.start, j.length-j.first
 	r.sum = ^uint32(0)
-	for j.start != 0 && left > 0 {
+	for j.start != 0 && left > 0 && r.damage == nil {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -64,21 +67,17 @@ func (r *replay) run(ctx context.Context) error {
 			return nil // the end of the log, as it always is
 		}
 		pos, left = j.next(pos), left-1
-		var err error
 		switch be.Uint32(r.block[4:]) {
 		case logDescriptor:
-			pos, left, err = r.descriptor(pos, left)
+			var err error
+			if pos, left, err = r.descriptor(pos, left); err != nil {
+				return err
+			}
 		case logRevoke:
-			err = r.revocation()
+			r.revocation()
 		case logCommit:
-			err = r.commit()
+			r.commit()
 		default:
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if r.damage != nil {
 			return nil
 		}
 	}
@@ -162,10 +161,10 @@ func (r *replay) add(t tag, pos uint64) error {
 
 // revocation reads a list of blocks that must not be replayed from older
 // transactions, nor from this one.
-func (r *replay) revocation() error {
+func (r *replay) revocation() {
 	if !r.tailOK() {
 		r.damaged("revocation")
-		return nil
+		return
 	}
 	size := 4
 	if r.j.has(journal64Bit) {
@@ -173,9 +172,9 @@ func (r *replay) revocation() error {
 	}
 	end := min(int(be.Uint32(r.block[12:])), len(r.block))
 	for o := 16; o+size <= end; o += size {
-		if len(r.revokes) >= maxRefs || len(r.revoked) >= maxRefs {
-			r.damage = fmt.Errorf("%w: more than %d blocks revoked", fsys.ErrLimit, maxRefs)
-			return nil
+		if len(r.revokes) >= maxRevoked || len(r.revoked) >= maxRevoked {
+			r.damage = fmt.Errorf("%w: more than %d blocks revoked", fsys.ErrLimit, maxRevoked)
+			return
 		}
 		if size == 8 {
 			r.revokes = append(r.revokes, be.Uint64(r.block[o:]))
@@ -183,17 +182,16 @@ func (r *replay) revocation() error {
 			r.revokes = append(r.revokes, uint64(be.Uint32(r.block[o:])))
 		}
 	}
-	return nil
 }
 
 // commit makes the transaction at hand count.
-func (r *replay) commit() error {
+func (r *replay) commit() {
 	if !r.commitOK() {
 		r.damaged("commit block")
-		return nil
+		return
 	}
 	if r.bad > 0 && r.j.has(journalAsync) {
-		return nil // the commit was written before its blocks: the log ends here
+		return // the commit was written before its blocks: the log ends here
 	}
 	for _, v := range r.revokes {
 		r.revoked[v] = r.done
@@ -202,7 +200,6 @@ func (r *replay) commit() error {
 	r.revokes, r.bad, r.sum = r.revokes[:0], 0, ^uint32(0)
 	r.keep = len(r.refs)
 	r.done++
-	return nil
 }
 
 // overlay is what complete transactions leave: of each block the newest
