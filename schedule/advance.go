@@ -63,13 +63,13 @@ func (s *Scheduler) advance(ctx context.Context) (wait time.Duration) {
 // save saves what has changed; what cannot be is tried again with the next look.
 func (s *Scheduler) save(ctx context.Context) error {
 	s.mu.Lock()
-	changed := s.unsaved && s.store != nil
+	if !s.unsaved || s.store == nil {
+		s.mu.Unlock()
+		return nil
+	}
 	s.unsaved = false
 	records := maps.Clone(s.records)
 	s.mu.Unlock()
-	if !changed {
-		return nil
-	}
 	err := s.store.Save(ctx, records)
 	if err != nil {
 		s.mu.Lock()

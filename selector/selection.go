@@ -82,13 +82,13 @@ func (s *Selection) Err() error {
 	return errors.Join(errs...)
 }
 
-// Select chooses from the inventory. It does not change it.
+// Select chooses from the inventory, and each id once. It does not change it.
 func (s *Selector) Select(inv *Inventory) *Selection {
 	found := &Selection{}
 	var chosen []VM
 	seen := map[string]bool{}
 	for _, vm := range inv.VMs {
-		if !s.fits(vm) {
+		if seen[vm.ID()] || !s.fits(vm) {
 			continue
 		}
 		seen[vm.ID()] = true

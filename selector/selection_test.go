@@ -66,6 +66,8 @@ func TestWhatIsNeverChosen(t *testing.T) {
 	all := byPattern(t, `{}`, &selector.Options{Job: "job"})
 
 	require.Equal(t, []string{"nearly", "other's replica", "restored", "web"}, names(all.Select(inv).VMs))
+	moving := &selector.Inventory{Pools: paris, VMs: []selector.VM{vm("1", "web", nil), vm("1", "web", selector.VM{"$pool": "p2"})}}
+	require.Len(t, all.Select(moving).VMs, 1, "seen in two pools while it moves")
 	selection := listed.Select(inv)
 	require.Equal(t, []string{"restored", "other's replica", "nearly", "web"}, names(selection.VMs), "in the order of the list")
 	require.NoError(t, selection.Err())
