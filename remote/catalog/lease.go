@@ -134,7 +134,7 @@ func (s *Session) beginChange(ctx context.Context) (*change, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("catalog: vm %s: %w", s.vm, err)
 	}
-	lock, err := remote.AcquireLock(ctx, s.fsys, name, &remote.LockOptions{Wait: leaseWait, Logger: s.c.log})
+	lock, err := remote.AcquireLock(ctx, s.c.fsys, name, &remote.LockOptions{Wait: leaseWait, Logger: s.c.log})
 	if errors.Is(err, errors.ErrUnsupported) {
 		return ch, nil
 	}
@@ -198,7 +198,7 @@ func (ch *change) findReaders(ctx context.Context) error {
 
 // probe takes a lease that nobody refreshes, and gives it up.
 func (ch *change) probe(ctx context.Context, name string) error {
-	lock, err := remote.AcquireLock(ctx, ch.s.fsys, path.Join(ch.dir, name), &remote.LockOptions{Logger: ch.s.c.log})
+	lock, err := remote.AcquireLock(ctx, ch.s.c.fsys, path.Join(ch.dir, name), &remote.LockOptions{Logger: ch.s.c.log})
 	if err != nil {
 		return err
 	}
