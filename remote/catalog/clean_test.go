@@ -120,11 +120,11 @@ func TestCleanCountsOnlyWhatIsUnchangedAndOldEnough(t *testing.T) {
 			return actions(cleanVM(t, c, testVM, opts))[name]
 		}
 		require.Equal(t, catalog.ActionRemember, see(nil))
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		plant(t, fsys, name, "more")
 		require.Equal(t, catalog.ActionRemember, see(nil))
 		require.Equal(t, catalog.ActionRemember, see(&catalog.CleanOptions{Grace: 24 * time.Hour}))
-		time.Sleep(24 * time.Hour)
+		<-time.After(24 * time.Hour)
 		require.Equal(t, catalog.ActionRemove, see(&catalog.CleanOptions{Grace: 24 * time.Hour, NoTrash: true}))
 		require.Empty(t, keepings(t, fsys))
 	})
@@ -446,7 +446,7 @@ func TestCleanOfTheRepository(t *testing.T) {
 			require.Equal(t, actions(plans[i]), actions(done[i]))
 		}
 		for range 2 {
-			time.Sleep(2 * time.Hour)
+			<-time.After(2 * time.Hour)
 			_, err = c.Clean(ctx, &catalog.CleanAllOptions{Parallel: 2})
 			require.NoError(t, err)
 		}

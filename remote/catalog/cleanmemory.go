@@ -59,8 +59,8 @@ func readMemory(ctx context.Context, fsys remote.Filesystem, vm string) (cleanMe
 	var file struct {
 		Seen cleanMemory `json:"seen"`
 	}
-	if json.Unmarshal(data, &file) != nil {
-		return nil, nil
+	if err := json.Unmarshal(data, &file); err != nil {
+		file.Seen = nil
 	}
 	return file.Seen, nil
 }

@@ -120,13 +120,6 @@ func (p *CleanPlan) wants(name string, kind CleanKind) bool {
 	})
 }
 
-// isWhole tells whether nothing of the VM is missing or unknown.
-func (p *CleanPlan) isWhole() bool {
-	return !p.Stopped && !slices.ContainsFunc(p.Findings, func(f CleanFinding) bool {
-		return f.State == StateUnknown || (f.State == StateCorrupt && f.Action == ActionNone)
-	})
-}
-
 func (p *CleanPlan) sort() {
 	slices.SortStableFunc(p.Findings, func(a, b CleanFinding) int {
 		return cmp.Or(cmp.Compare(path.Dir(a.Path), path.Dir(b.Path)), cmp.Compare(a.Path, b.Path))

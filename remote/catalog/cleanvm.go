@@ -87,13 +87,9 @@ func (k *cleaner) checkArchive(ctx context.Context, p *Point) error {
 	name, err := within(k.m.s.dir, k.m.s.dir, p.Metadata.XVA)
 	if err != nil {
 		k.finding(CleanFinding{Path: p.ID, Kind: KindPoint, State: StateCorrupt, Reason: err.Error(), Action: ActionNone})
-		return nil
-	}
-	reason, err := k.archiveFault(ctx, p, name)
-	switch {
-	case err != nil:
+	} else if reason, err := k.archiveFault(ctx, p, name); err != nil {
 		return err
-	case reason != "":
+	} else if reason != "" {
 		k.finding(CleanFinding{Path: name, Kind: KindArchive, State: StateCorrupt, Reason: reason, Action: ActionNone})
 	}
 	return nil

@@ -57,7 +57,7 @@ func (m *merger) removeData(ctx context.Context, d *vdiDir) error {
 		claimed[n.data] = true
 	}
 	for _, name := range again.names {
-		if n := d.disks[name]; !isAliasName(name) || (n != nil && n.err != nil) {
+		if n := d.disks[name]; !isAliasName(name) || (n != nil && n.isCondemned()) {
 			continue // no alias, or one that is proven to stand for nothing
 		}
 		target, err := vhd.AliasTarget(ctx, &diskDir{m.s.fsys, d.path}, name)

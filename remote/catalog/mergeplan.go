@@ -34,7 +34,7 @@ func (m *merger) tidy(ctx context.Context, d *vdiDir) error {
 func (m *merger) discardDisks(ctx context.Context, d *vdiDir) error {
 	for _, n := range m.garbage(d) {
 		g := garbageItem{name: path.Join(d.path, n.name), kind: KindDisk, err: errNoPoint, hold: len(n.children) > 0}
-		if n.err != nil {
+		if n.isCondemned() {
 			g.err, g.isCorrupt = n.err, true
 		}
 		if m.clean != nil {

@@ -43,6 +43,14 @@ type diskNode struct {
 	size     int64 // of the file; 0 of a directory
 }
 
+func (n *diskNode) adopt(parent *diskNode) {
+	n.parent = parent
+	parent.children = append(parent.children, n)
+}
+
+// isCondemned tells whether a clean takes n for garbage that cannot be read.
+func (n *diskNode) isCondemned() bool { return n.err != nil }
+
 var (
 	errUnreferenced  = errors.New("no point refers to this directory")
 	errParentMissing = errors.New("a parent is missing")
@@ -315,6 +323,7 @@ func (m *merger) link(d *vdiDir) {
 // one with another uuid, is not for us to judge.
 func (m *merger) findParent(d *vdiDir, n *diskNode) error {
 	var other error
+	var ruin *diskNode
 	for _, candidate := range n.ref.Names {
 		full, err := within(m.s.dir, d.path, candidate)
 		if err != nil {
@@ -328,15 +337,22 @@ func (m *merger) findParent(d *vdiDir, n *diskNode) error {
 		if !ok {
 			continue
 		}
-		if parent.uuid == n.ref.UUID || parent.err != nil {
-			n.parent = parent
-			parent.children = append(parent.children, n)
+		if parent.uuid == n.ref.UUID {
+			n.adopt(parent)
 			return nil
+		}
+		if parent.isCondemned() {
+			ruin = parent
+			continue
 		}
 		other = fmt.Errorf("%w: %s", vhd.ErrParentMismatch, candidate)
 	}
-	if other != nil {
+	switch {
+	case other != nil:
 		return other
+	case ruin != nil: // whose uuid nobody can tell
+		n.adopt(ruin)
+		return nil
 	}
 	return fmt.Errorf("%w: %q", errParentMissing, n.ref.Names)
 }

@@ -106,7 +106,8 @@ func (w *model) look(before []string, snapshot int, name string, failed bool) er
 	}
 	want = want[max(0, len(want)-keep):]
 	for _, date := range want {
-		if !slices.Contains(got, date) && !(failed && keep < 99 && w.isExpired(got, date, keep)) {
+		mayBeGone := failed && keep < 99 && w.isExpired(got, date, keep)
+		if !slices.Contains(got, date) && !mayBeGone {
 			return fmt.Errorf("point %s is lost: %v are left of %v", date, got, before)
 		}
 	}

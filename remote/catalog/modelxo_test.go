@@ -3,7 +3,9 @@ package catalog_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"strings"
 	"syscall"
@@ -103,8 +105,10 @@ func (w *model) asXO(fsys remote.Filesystem, name string) error {
 	}
 	chain, _ := state["chain"].([]any)
 	oldest, youngest := chain[0].(string), chain[len(chain)-1].(string)
-	if _, err := fsys.Stat(w.ctx, path.Join(path.Dir(name), oldest)); err != nil {
+	if _, err := fsys.Stat(w.ctx, path.Join(path.Dir(name), oldest)); errors.Is(err, fs.ErrNotExist) {
 		return nil // ours has renamed it already, which is another order
+	} else if err != nil {
+		return err
 	}
 	delete(state, "syncedBlock")
 	delete(state, "obsolete")
