@@ -4,7 +4,9 @@
 #   make lint      linters and formatters alone
 #   make bench     throughput and memory of whole flows, beside other tools in the same run
 #   make fuzz      every fuzz target for FUZZTIME each
-#   make torture   kill -9 loops, KILLS rounds each, and power cuts on real file systems, CUTS each (as root);
+#   make torture   kill -9 loops, KILLS rounds each; kill -9 at each change of backups, recoveries (PAIRS) and merges;
+#                  power cuts on real file systems, CUTS each (as root); writers that are stopped while others take
+#                  over, STOPS times; locks of machines with wrong clocks, TAKES times;
 #                  servers that crash, freeze and vanish while files are written, ROUNDS each (as root);
 #                  FLIPS flipped bits and ROTS damaged files that verification must name;
 #                  QUESTIONS random expressions, patterns and queries beside Xen Orchestra's libraries
@@ -13,7 +15,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 GO ?= go
 KILLS ?= 1000
-CUTS ?= 200
+CUTS ?= 500
+PAIRS ?= 1000
+STOPS ?= 200
+TAKES ?= 10000
 ROUNDS ?= 200
 QUESTIONS ?= 40000
 SEEDS ?= 20000
@@ -87,7 +92,8 @@ fuzz:
 	@for t in $(FUZZ); do echo "fuzz $$t"; $(GO) test -run '^$$' -fuzz "^$${t##*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $${t%%:*}; done
 
 torture:
-	XENBACKUP_PEERS=require XENBACKUP_KILLS=$(KILLS) $(GO) test -timeout 0 -count=1 -v -run '^TestKill' ./internal/torture/...
+	XENBACKUP_PEERS=require XENBACKUP_KILLS=$(KILLS) XENBACKUP_STEPS=all XENBACKUP_PAIRS=$(PAIRS) XENBACKUP_CUTS=$(CUTS) XENBACKUP_STOPS=$(STOPS) XENBACKUP_TAKES=$(TAKES) \
+		$(GO) test -timeout 0 -count=1 -v ./internal/torture/...
 	XENBACKUP_PEERS=require XENBACKUP_CUTS=$(CUTS) $(GO) test -timeout 0 -count=1 -v -run '^TestPowerCut' ./remote/local
 	XENBACKUP_PEERS=require XENBACKUP_ROUNDS=$(ROUNDS) $(GO) test -timeout 0 -count=1 -v -run '^TestTorture' ./remote/nfs ./remote/smb
 	XENBACKUP_PEERS=require XENBACKUP_QUESTIONS=$(QUESTIONS) $(GO) test -timeout 0 -count=1 -v -run 'XenOrchestraSays$$' ./schedule ./selector

@@ -1,7 +1,17 @@
-// Package torture holds tests that treat the library as a bad night treats a
-// server: a process that backs up, expires and merges is killed with SIGKILL at
-// random moments, over and over, and after each time every restore point that was
-// committed must still give the content it had.
+// Package torture holds tests that treat the library as a bad night treats a server. A
+// process that backs up, expires, merges and cleans is
 //
-// A smoke of it runs with all tests; "make torture" runs a thousand rounds.
+//	killed at any moment                     TestKillOfAJob…, TestKillOfABackup…
+//	killed at each change that it makes      TestKillAtAnyChangeOfABackup
+//	killed again while it recovers           TestKillAtAnyChangeOfTheRecovery
+//	killed in merges, also Xen Orchestra's   TestKillAtAnyChangeOfAMerge
+//	cut off from power, on ext4 and XFS      TestPowerCut… (as root)
+//	stopped while another takes over         TestStoppedWriter…, TestTwoWriters…
+//
+// and on machines whose clocks are wrong (TestLocks…). After each time every restore point that
+// was acknowledged must give the content it had, and after two cleans there must be nothing
+// that no point needs.
+//
+// A smoke of it runs with all tests; "make torture" runs them at length. Each failure tells
+// the seed that repeats it: XENBACKUP_SEED.
 package torture

@@ -10,9 +10,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,50 +26,20 @@ import (
 )
 
 const (
-	childVar = "XENBACKUP_TORTURE_CHILD" // what the child process works on, as JSON
-	killsVar = "XENBACKUP_KILLS"         // how many kills; 50 when empty
-	seedVar  = "XENBACKUP_SEED"          // repeats the moments of a run that failed
+	killsVar = "XENBACKUP_KILLS" // how many kills; a few when empty
 
 	disks    = 3
 	diskSize = 8 << 20
 	schedule = "5c4ed41e-0000-4000-8000-000000000001"
 )
 
-// orders is what the child process is told.
-type orders struct {
-	URL, Username, Password string
-	Dir, VM                 string
-}
-
-// TestMain makes the test binary its own child: a process that can be killed.
-func TestMain(m *testing.M) {
-	if text := os.Getenv(childVar); text != "" {
-		if err := runChild(text); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
-
-// runChild runs the job once: clean up after the one before, back up, expire, merge.
-func runChild(text string) (err error) {
-	var o orders
-	if err := json.Unmarshal([]byte(text), &o); err != nil {
-		return err
-	}
-	ctx := context.Background()
+// runJob runs the job once: clean up after the one before, back up, expire, merge.
+func (o *orders) runJob(ctx context.Context, folder remote.Filesystem) (err error) {
 	pool, err := xapi.Dial(ctx, o.URL, &xapi.Options{Username: o.Username, Password: xapi.Secret(o.Password)})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
-	folder, err := local.Open(o.Dir, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, folder.Close()) }()
 	repository, err := catalog.Open(ctx, folder, nil)
 	if err != nil {
 		return err
@@ -103,13 +71,9 @@ type world struct {
 	known      map[string][disks]string // digests that each point must have, by its id
 }
 
-func TestKillLosesNoCommittedPoint(t *testing.T) {
-	kills, err := strconv.Atoi(env(killsVar, "50"))
-	require.NoError(t, err)
-	seed, err := strconv.ParseUint(env(seedVar, strconv.FormatUint(rand.Uint64(), 10)), 10, 64)
-	require.NoError(t, err)
-	t.Logf("%d kills; %s=%d repeats them", kills, seedVar, seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+func TestKillOfAJobLosesNoCommittedPoint(t *testing.T) {
+	kills := number(t, killsVar, 4)
+	random := rand.New(rand.NewPCG(seeded(t), 0))
 
 	w := newWorld(t)
 	var whole time.Duration // of the longest run that was let through
@@ -134,13 +98,6 @@ func TestKillLosesNoCommittedPoint(t *testing.T) {
 	}
 	require.Len(t, w.known, 2, "retention after all")
 	w.checkLeavings(t)
-}
-
-func env(name, otherwise string) string {
-	if v := os.Getenv(name); v != "" {
-		return v
-	}
-	return otherwise
 }
 
 func newWorld(t *testing.T) *world {
@@ -177,41 +134,25 @@ func (w *world) write(t *testing.T, random *rand.Rand) {
 	}
 }
 
-func (w *world) child(t *testing.T) (*exec.Cmd, *strings.Builder) {
+func (w *world) child(t *testing.T) *child {
 	t.Helper()
-	text, err := json.Marshal(orders{w.pool.URL(), w.pool.Username(), w.pool.Password(), w.dir, w.vm.UUID})
-	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childVar+"="+string(text))
-	var output strings.Builder
-	cmd.Stdout, cmd.Stderr = &output, &output
-	return cmd, &output
+	return newChild(t, &orders{
+		Task: "job", URL: w.pool.URL(), Username: w.pool.Username(), Password: w.pool.Password(), Dir: w.dir, VM: w.vm.UUID,
+	})
 }
 
 // run lets a child come to its end.
 func (w *world) run(t *testing.T) time.Duration {
 	t.Helper()
-	cmd, output := w.child(t)
 	start := time.Now()
-	err := cmd.Run()
-	require.NoError(t, err, output)
+	require.True(t, w.child(t).run(t))
 	return time.Since(start)
 }
 
 // kill kills a child after a while; false when it had come to its end before.
 func (w *world) kill(t *testing.T, after time.Duration) bool {
 	t.Helper()
-	cmd, output := w.child(t)
-	require.NoError(t, cmd.Start())
-	timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
-	err := cmd.Wait()
-	timer.Stop()
-	exit, ok := errors.AsType[*exec.ExitError](err)
-	if err == nil {
-		return false
-	}
-	require.True(t, ok && exit.ExitCode() == -1, "child failed by itself: %v: %s", err, output)
-	return true
+	return killAfter(t, w.child(t), after)
 }
 
 // check reads every point there is: each must be a new one with what the disks
