@@ -7,6 +7,8 @@
 //	xo-vm-backups/<vm>/<date>.json            metadata: one restore point, see [Point] and [Metadata]
 //	xo-vm-backups/<vm>/<date>.xva             full backup: the archive
 //	xo-vm-backups/<vm>/<date>.xva.checksum    its checksum
+//	.xenbackup/evidence/<vm>/...              what must be in each of these, see [Catalog.Verify]
+//	.xenbackup/leases/<vm>/<date>.json~*.lock readers of a point, see [Catalog.Lease]
 //	xo-vm-backups/<vm>/cache.json.gz          all of the VM's metadata, to list it at once
 //	xo-vm-backups/<vm>/vdis/<job>/<vdi>/<date>.vhd
 //	                                          delta backup: a disk, see [Disk]
@@ -67,6 +69,45 @@
 //     either. Each restore point is readable at each instant of it.
 //   - Paths in metadata and disks are not trusted: none leaves the directory of
 //     the VM ([ErrOutside]).
+//
+// # Verifying
+//
+// [Catalog.Verify] tells of each point whether it can be restored: from a look at the
+// metadata to every byte that the point needs, with a report and a state to resume
+// from that are stored as JSON.
+//
+// For every file that this package writes it writes down what must be in it, the
+// evidence, at .xenbackup/evidence/<vm>/<the path of the file>.sums, durably and
+// before the point exists: a line of JSON (for a disk: the snapshot VDI, the parent,
+// the program that wrote it), then, of a disk, 36 bytes per block of 2 MiB, its index
+// and its SHA-256, and the SHA-256 of all that. It is encrypted where the repository
+// is, follows the blocks through our merges, and goes with the file. So a bit that flips
+// anywhere in a file, or a file in the place of another, is found and named; not in
+// what a merge of ours left between the blocks of a file that Xen Orchestra had merged before.
+// Xen Orchestra leaves the evidence alone, and its merges make it outdated: then, and
+// of points that were not written here, Verify says so, and never that they are corrupt.
+// Evidence says nothing to who can write to the storage: it is not signed.
+//
+// # Readers and writers at the same time
+//
+// Whoever reads for long takes a [Lease], which may be shared: then no session of this
+// library, in whatever process or machine, deletes the point or touches disks of its
+// VM; they pass it over, and do it another time. A merge that is under way gives way
+// within a second or so. Leases are lock directories, .xenbackup/leases/<vm>/<point>~<token>.lock,
+// that are refreshed and judged as the lock of a VM is, so that a dead reader is in
+// nobody's way for longer than little more than 10 s. They are as good as the storage
+// lists new entries at once: an NFS mount of the kernel that caches directories may
+// show them late, and then [Disk.Confirm] still tells. Xen Orchestra does not know of
+// leases: what its own retention deletes under a reader, Confirm tells too.
+//
+// # Append only
+//
+// With [Options.AppendOnly] points are added and nothing is taken away, for machines that
+// make backups and should not be able to lose any; another one, with more rights, deletes and
+// merges. The lock of the VM is taken all the same: an empty directory that is made,
+// touched and removed. The cache of the listing is kept right, which means that it is
+// replaced: Xen Orchestra leaves it mutable too where it makes backups immutable. Storage
+// that enforces it has to allow both, and temporary files that get their name.
 //
 // cache.json.gz, which Xen Orchestra believes without looking at the directory, is
 // removed before each change and written anew after it. Our listing believes it as far

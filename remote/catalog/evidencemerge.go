@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 
 	"github.com/xenbackup/xenbackup/remote"
 	"github.com/xenbackup/xenbackup/vhd"
@@ -36,8 +37,8 @@ func foresee(ctx context.Context, fsys remote.Filesystem, dir string, chain []st
 func derive(ctx context.Context, fsys remote.Filesystem, dir string, chain []string) (*evidence, error) {
 	next := newEvidence(path.Join(dir, chain[len(chain)-1]))
 	var child *diskEvidence
-	for i := len(chain) - 1; i >= 0; i-- {
-		e, err := readEvidence(ctx, fsys, path.Join(dir, chain[i]), "")
+	for i, name := range slices.Backward(chain) {
+		e, err := readEvidence(ctx, fsys, path.Join(dir, name), "")
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errEvidence) {
 			break
 		}

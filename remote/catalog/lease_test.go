@@ -162,7 +162,7 @@ func TestReadersAndRetentionAtTheSameTime(t *testing.T) {
 						gone++
 					}
 				}
-				time.Sleep(time.Second) // in the time of the test
+				<-time.After(time.Second) // in the time of the test
 			}
 		}()
 		for range rounds {
@@ -173,7 +173,7 @@ func TestReadersAndRetentionAtTheSameTime(t *testing.T) {
 			_, err = s.Merge(t.Context(), nil)
 			require.NoError(t, err)
 			require.NoError(t, s.Close(t.Context()))
-			time.Sleep(700 * time.Millisecond)
+			<-time.After(700 * time.Millisecond)
 		}
 		close(done)
 		require.NoError(t, <-failed)
@@ -211,7 +211,7 @@ func restoreOnce(c *catalog.Catalog, p *catalog.Point, want []byte) (ok bool, er
 			if _, err := d.ReadAt(content[off:off+4096], int64(off)); err != nil {
 				return false, errors.Join(err, d.Close())
 			}
-			time.Sleep(10 * time.Millisecond)
+			<-time.After(10 * time.Millisecond)
 		}
 		if err := errors.Join(d.Confirm(ctx), d.Close()); err != nil {
 			return false, err

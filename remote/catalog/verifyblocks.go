@@ -188,19 +188,12 @@ func (r *fileReader) checkGap(ctx context.Context, from, to int64, data []byte) 
 	}
 	fail := func(err error) *pieceFinding { return &pieceFinding{r.f.File, -1, from, err} }
 	if g, ok := r.used[from]; ok && g.Len == to-from {
-		sum := digest{}
-		if data != nil {
-			sum = sumOf(data)
-		} else {
-			if r.wait(ctx, to-from) != nil {
-				return nil // the end of ctx
-			}
-			var err error
-			if sum, err = sumRange(r.file, from, to-from); err != nil {
-				return fail(err)
-			}
+		if data == nil && r.wait(ctx, to-from) != nil {
+			return nil // the end of ctx
 		}
-		if sum != g.Digest {
+		if sum, err := sumRange(r.file, from, to-from); err != nil {
+			return fail(err)
+		} else if sum != g.Digest {
 			return fail(errNotWritten)
 		}
 		return nil
