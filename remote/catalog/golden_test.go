@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,6 +30,31 @@ func TestRepositoryOfXenOrchestra(t *testing.T) {
 	t.Run("every backup is listed", func(t *testing.T) { testListing(t, repo, fsys) })
 	t.Run("disks read to their content", func(t *testing.T) { testDisks(t, repo, fsys) })
 	t.Run("metadata round-trips", func(t *testing.T) { testMetadata(t, repo) })
+}
+
+// Merges that Xen Orchestra did not finish hide nothing and change no content.
+func TestInterruptedRepositoryOfXenOrchestra(t *testing.T) {
+	repo := testenv.GoldenInterrupted(t)
+	require.NotEmpty(t, repo.InterruptedMerges)
+	fsys := localFS(t, repo.Dir)
+	testListing(t, repo, fsys)
+	c, read := openCatalog(t, fsys), 0
+	for id, backup := range repo.Backups {
+		p, err := c.Point(t.Context(), id)
+		require.NoError(t, err)
+		if !slices.ContainsFunc(repo.InterruptedMerges, func(dir string) bool { return strings.Contains(dir, p.VM()) }) {
+			continue // as in the other repository
+		}
+		for _, info := range c.Disks(p) {
+			content, err := readDisk(t.Context(), c, p, info.Ref)
+			require.NoError(t, err)
+			sum := sha256.Sum256(content)
+			require.Equal(t, backup.Disks[info.SourceVDI].SHA256, hex.EncodeToString(sum[:]), "%s: disk %s", id, info.SourceVDI)
+			read++
+		}
+	}
+	require.Equal(t, 8, read)
+	require.Empty(t, listFiles(t, fsys, ".xenbackup"), "reading changes nothing")
 }
 
 func testListing(t *testing.T, repo *testenv.Repository, fsys remote.Filesystem) {
@@ -58,7 +84,7 @@ func testListing(t *testing.T, repo *testenv.Repository, fsys remote.Filesystem)
 func testDisks(t *testing.T, repo *testenv.Repository, fsys remote.Filesystem) {
 	t.Helper()
 	c := openCatalog(t, fsys)
-	files, directories := 0, 0
+	files, directories, memories := 0, 0, 0
 	for id, backup := range repo.Backups {
 		p, err := c.Point(t.Context(), id)
 		require.NoError(t, err)
@@ -68,6 +94,9 @@ func testDisks(t *testing.T, repo *testenv.Repository, fsys remote.Filesystem) {
 			want, ok := backup.Disks[info.SourceVDI]
 			require.True(t, ok, "%s: disk %s", id, info.SourceVDI)
 			require.Equal(t, want.Size, info.Size)
+			if info.Memory {
+				memories++
+			}
 			content, err := readDisk(t.Context(), c, p, info.Ref)
 			require.NoError(t, err)
 			sum := sha256.Sum256(content)
@@ -80,6 +109,7 @@ func testDisks(t *testing.T, repo *testenv.Repository, fsys remote.Filesystem) {
 		}
 	}
 	require.Equal(t, 21, files)
+	require.Equal(t, 1, memories)
 	require.NotZero(t, directories)
 }
 
