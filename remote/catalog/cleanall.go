@@ -50,6 +50,9 @@ func (c *Catalog) Clean(ctx context.Context, opts *CleanAllOptions) ([]*CleanPla
 	if opts == nil {
 		opts = &CleanAllOptions{}
 	}
+	if c.isFixed && !opts.DryRun {
+		return nil, fmt.Errorf("catalog: clean: %w", ErrAppendOnly)
+	}
 	var vms []string
 	for vm, err := range c.VMs(ctx) {
 		if err != nil {

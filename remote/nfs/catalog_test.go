@@ -2,19 +2,22 @@ package nfs_test
 
 import (
 	"encoding/json"
+	"io/fs"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/xenbackup/xenbackup/internal/testenv"
+	"github.com/xenbackup/xenbackup/remote"
 	"github.com/xenbackup/xenbackup/remote/catalog"
 )
 
 func TestARestorePointIsWrittenAndReadBack(t *testing.T) {
 	const vm = "7c1b6a52-2a0f-4d0e-9f3e-1d5a4c6b8e21"
 	_, opts := ganesha(t)
-	c, err := catalog.Open(t.Context(), open(t, testenv.ExportData, opts), nil)
+	fsys := open(t, testenv.ExportData, opts)
+	c, err := catalog.Open(t.Context(), fsys, nil)
 	require.NoError(t, err)
 	session, err := c.LockVM(t.Context(), vm)
 	require.NoError(t, err)
@@ -33,6 +36,17 @@ func TestARestorePointIsWrittenAndReadBack(t *testing.T) {
 		VDIs:       map[string]json.RawMessage{"OpaqueRef:1": json.RawMessage(`{"uuid":"5a9f1f64-0c5e-4f8e-9d1b-6c2a7e3b4f52","virtual_size":8388608}`)},
 	})
 	require.NoError(t, err)
+	garbage := "xo-vm-backups/" + vm + "/vdis/job/0b6f5c7e-5d2b-4f0a-8a49-3f1f9f0c2d11/data/20270101T000000Z.vhd"
+	require.NoError(t, remote.MkdirAll(t.Context(), fsys, garbage))
+	require.NoError(t, remote.WriteFile(t.Context(), fsys, garbage+"/header", []byte("half")))
+	for _, want := range []catalog.CleanAction{catalog.ActionRemember, catalog.ActionTrash, catalog.ActionRemove} {
+		plan, err := session.Clean(t.Context(), nil)
+		require.NoError(t, err)
+		require.NotEmpty(t, plan.Findings)
+		require.Equal(t, want, plan.Findings[0].Action, plan)
+	}
+	_, err = fsys.Stat(t.Context(), garbage)
+	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.NoError(t, session.Close(t.Context()))
 
 	again, err := catalog.Open(t.Context(), open(t, testenv.ExportData, opts), nil)

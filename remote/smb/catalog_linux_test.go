@@ -3,6 +3,7 @@ package smb
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/xenbackup/xenbackup/internal/testenv"
+	"github.com/xenbackup/xenbackup/remote"
 	"github.com/xenbackup/xenbackup/remote/catalog"
 )
 
@@ -23,7 +25,8 @@ const (
 func TestPointsAreWrittenMergedAndReadBack(t *testing.T) {
 	t.Parallel()
 	s := testenv.StartSamba(t)
-	c, err := catalog.Open(t.Context(), mount(t, s, "enc", patience), nil)
+	fsys := mount(t, s, "enc", patience)
+	c, err := catalog.Open(t.Context(), fsys, nil)
 	require.NoError(t, err)
 	session, err := c.LockVM(t.Context(), testVM)
 	require.NoError(t, err)
@@ -37,6 +40,17 @@ func TestPointsAreWrittenMergedAndReadBack(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, report.Left)
 	require.Len(t, report.Merged, 1)
+	garbage := "xo-vm-backups/" + testVM + "/vdis/job/" + testDisk + "/data/20270101T000000Z.vhd"
+	require.NoError(t, remote.MkdirAll(t.Context(), fsys, garbage))
+	require.NoError(t, remote.WriteFile(t.Context(), fsys, garbage+"/header", []byte("half")))
+	for _, want := range []catalog.CleanAction{catalog.ActionRemember, catalog.ActionTrash, catalog.ActionRemove} {
+		plan, err := session.Clean(t.Context(), nil)
+		require.NoError(t, err)
+		require.NotEmpty(t, plan.Findings)
+		require.Equal(t, want, plan.Findings[0].Action, plan)
+	}
+	_, err = fsys.Stat(t.Context(), garbage)
+	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.NoError(t, session.Close(t.Context()))
 
 	again, err := catalog.Open(t.Context(), mount(t, s, "data", patience), nil) // the same folder
