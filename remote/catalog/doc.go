@@ -70,6 +70,16 @@
 //   - Paths in metadata and disks are not trusted: none leaves the directory of
 //     the VM ([ErrOutside]).
 //
+// # Cleaning
+//
+// [Session.Clean] and [Catalog.Clean] find what crashes, killed jobs and Xen Orchestra
+// left: disks and archives that no point needs, damaged ones, aliases and data that lost
+// each other, temporary files, merges that were interrupted. They plan first, and a plan
+// can be read, stored as JSON and handed back. What is garbage is removed only when
+// two cleans have seen it unchanged, and then lies in the trash, under
+// .xenbackup/trash/<vm>, until the next one. In between it is remembered under
+// .xenbackup/clean. Nothing in a VM is touched while anything of it is unknown.
+//
 // # Verifying
 //
 // [Catalog.Verify] tells of each point whether it can be restored: from a look at the
