@@ -27,7 +27,8 @@ type Base struct {
 // returns nil without an error when there is none: then the disk must be
 // exported in full. A disk that cannot be read is no base either, nor one whose
 // chain is not kept in one way, or in another than [Options.Format] says: Xen
-// Orchestra, too, makes the next backup of such a disk a full one.
+// Orchestra, too, makes the next backup of such a disk a full one. What
+// [Session.Distrust] has ruled out is no base.
 func (s *Session) FindBase(ctx context.Context, jobID, sourceVDI, snapshotVDI string) (*Base, error) {
 	if !isElement(jobID) || !isElement(sourceVDI) {
 		return nil, fmt.Errorf("catalog: job %q, vdi %q: %w", jobID, sourceVDI, ErrInvalidName)
@@ -44,9 +45,13 @@ func (s *Session) FindBase(ctx context.Context, jobID, sourceVDI, snapshotVDI st
 	if err != nil {
 		return nil, fmt.Errorf("catalog: list %s: %w", dir, err)
 	}
+	trusted, err := s.trusts(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
 	for _, e := range slices.Backward(entries) { // the newest is the likely one
 		name := e.Name()
-		if !isDiskName(name) || e.IsDir() {
+		if !isDiskName(name) || e.IsDir() || !trusted(name) {
 			continue
 		}
 		base, err := s.tryBase(ctx, path.Join(dir, name), want)

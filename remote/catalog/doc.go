@@ -96,6 +96,7 @@
 // what a merge of ours left between the blocks of a file that Xen Orchestra had merged before.
 // Xen Orchestra leaves the evidence alone, and its merges make it outdated: then, and
 // of points that were not written here, Verify says so, and never that they are corrupt.
+// [Session.Distrust] lets the next backup of a disk that was found corrupt be a complete one.
 // Evidence says nothing to who can write to the storage: it is not signed.
 //
 // # Readers and writers at the same time

@@ -190,3 +190,40 @@ func TestVerifySaysOutdatedAfterAMergeByAnotherTool(t *testing.T) {
 		require.NotEmpty(t, v.Notes)
 	}
 }
+
+// After a verification has found a disk corrupt, the next backup of it is complete
+// and does not depend on it; the one after that is a difference again.
+func TestNoBackupIsADifferenceToWhatIsCorrupt(t *testing.T) {
+	for _, opts := range []*catalog.Options{{}, {Format: catalog.FormatBrotli}} {
+		m, fsys := repositoryOf(t, 2, opts)
+		c, err := catalog.Open(t.Context(), fsys, opts)
+		require.NoError(t, err)
+		damaged := ""
+		for _, name := range listFiles(t, fsys, testVMDir+"/vdis/"+testJob+"/"+sourceVDI(0)) {
+			if path.Base(name) == "20260301T020000Z.vhd" || strings.HasSuffix(name, "20260301T020000Z.vhd/blocks/0/0") {
+				damaged = name
+			}
+		}
+		data, err := remote.ReadFile(t.Context(), fsys, damaged, 64<<20)
+		require.NoError(t, err)
+		data[len(data)/2] ^= 1
+		require.NoError(t, remote.WriteFile(t.Context(), fsys, damaged, data))
+		s := lockVM(t, c, testVM)
+		for _, v := range verifyAll(t, c, &catalog.VerifyOptions{Level: catalog.VerifyData}) {
+			require.NoError(t, s.Distrust(t.Context(), v))
+		}
+		require.NoError(t, s.Close(t.Context()))
+		for range 2 {
+			_, err := m.backup(t.Context(), fsys, 100)
+			require.NoError(t, err)
+		}
+		points := listPoints(t, c, testVM)
+		require.False(t, points[2].Metadata.IsVHDDifferencing[diskRef(0, 3)])
+		require.True(t, points[2].Metadata.IsVHDDifferencing[diskRef(1, 3)], "the other disk")
+		require.True(t, points[3].Metadata.IsVHDDifferencing[diskRef(0, 4)])
+		verdicts := verifyAll(t, c, &catalog.VerifyOptions{Level: catalog.VerifyData})
+		require.Equal(t, catalog.Corrupt, verdicts[1].Verdict)
+		require.Equal(t, catalog.Valid, verdicts[2].Verdict, verdicts[2].Findings)
+		require.Equal(t, catalog.Valid, verdicts[3].Verdict)
+	}
+}
