@@ -43,14 +43,16 @@ func (r *Reader) Chunks(ctx context.Context) iter.Seq2[Chunk, error] {
 // eachChunk calls do with each chunk to the end, and stops at its error.
 func (r *Reader) eachChunk(ctx context.Context, do func(Chunk) error) error {
 	if r.err != nil {
-		if r.err == io.EOF {
+		if errors.Is(r.err, io.EOF) {
 			return nil
 		}
 		return r.err
 	}
 	ahead := relay[pending]{
 		feed: func(p *pending) (err error) {
-			p.piece, err = r.readPiece(&p.buf)
+			if p.piece, err = r.readPiece(&p.buf); errors.Is(err, io.EOF) {
+				return errFed
+			}
 			return err
 		},
 		work: func(p *pending) error { return p.piece.verify() },

@@ -2,6 +2,7 @@ package xva
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/xenbackup/xenbackup/vhd/disk"
@@ -62,7 +63,7 @@ func (a *Archive) open(rd *Reader, r io.ReaderAt, verify bool) error {
 	index := &indexer{archive: a, r: r, verify: verify}
 	for {
 		p, err := rd.readPiece(nil)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -40,18 +40,18 @@ func (c Checksum) length() int64 {
 // maxDigest is the length of the longest digits.
 const maxDigest = 2 * sha1.Size
 
-// appendSum appends the digits for data.
-func (c Checksum) appendSum(dst, data []byte) []byte {
+// putSum puts the digits for data into dst.
+func (c Checksum) putSum(dst, data []byte) {
 	if c == XXHash {
 		const digits = "0123456789ABCDEF"
 		sum := xxhash.Sum64(data)
-		for shift := 60; shift >= 0; shift -= 4 {
-			dst = append(dst, digits[sum>>shift&0xf])
+		for i := range 16 {
+			dst[i] = digits[sum>>(60-4*i)&0xf]
 		}
-		return dst
+		return
 	}
 	sum := sha1.Sum(data) // the format's choice; it guards against accidents
-	return hex.AppendEncode(dst, sum[:])
+	hex.Encode(dst, sum[:])
 }
 
 // digest is a checksum as an archive has it.
@@ -67,7 +67,7 @@ func (d *digest) text() []byte { return d.hex[:d.n] }
 // matches reports whether data has this checksum, and the one that it has.
 func (d *digest) matches(data []byte) (ok bool, got digest) {
 	got = digest{kind: d.kind, n: d.n}
-	d.kind.appendSum(got.hex[:0], data)
+	d.kind.putSum(got.hex[:], data)
 	return got == *d, got
 }
 

@@ -40,7 +40,7 @@ func mixed(n int) []byte {
 func TestCompressedStreamIsWhatWasWrittenWhateverItsLength(t *testing.T) {
 	t.Parallel()
 	const piece = 1 << 20
-	for _, n := range []int{0, 1, 40000, piece - 1, piece, piece + 1, 3 * piece, 7*piece + 12345} {
+	for _, n := range []int{0, 1, piece - 1, piece, piece + 1, 4*piece + 12345} {
 		plain := mixed(n)
 		for _, kind := range []xva.Compression{xva.Gzip, xva.Zstd} {
 			var out bytes.Buffer
@@ -83,7 +83,7 @@ func TestCompressedStreamIsWhatWasWrittenWhateverItsLength(t *testing.T) {
 
 func TestOtherProgramsDecompressWhatIsWritten(t *testing.T) {
 	t.Parallel()
-	plain := mixed(5 << 20)
+	plain := mixed(3 << 20)
 	for kind, program := range map[xva.Compression]string{xva.Gzip: "gzip", xva.Zstd: "zstd"} {
 		bin := testenv.Require(t, program)
 		file := filepath.Join(t.TempDir(), "packed")
@@ -99,10 +99,10 @@ func TestOtherProgramsDecompressWhatIsWritten(t *testing.T) {
 func TestEveryFailedWriteOfACompressorIsReported(t *testing.T) {
 	t.Parallel()
 	full := errors.New("no space left")
-	plain := mixed(12 << 20)
+	plain := mixed(4 << 20)
 	for _, kind := range []xva.Compression{xva.None, xva.Gzip, xva.Zstd} {
 		size := len(compress(t, plain, kind))
-		for n := 0; n < size; n += size/5 + 1 {
+		for n := 0; n < size; n += size/3 + 1 {
 			w, err := xva.NewCompressor(&limited{left: n, err: full}, kind)
 			require.NoError(t, err)
 			_, err = io.Copy(w, bytes.NewReader(plain))

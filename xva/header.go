@@ -112,7 +112,7 @@ func parseNumber(field []byte) (int64, error) {
 // putHeader writes the V7 header that xapi writes: no magic, no owner, type NUL, mode 0400. name fits its field.
 func putHeader[T string | []byte](b []byte, name T, size int64, mtime time.Time) {
 	b = b[:blockSize]
-	clear(b[:])
+	clear(b)
 	copy(b[:nameSize-1], name)
 	putOctal(b[offMode:offUID], 0o400)
 	putOctal(b[offUID:offGID], 0)

@@ -130,13 +130,17 @@ func TestTarProgramsListEveryArchiveThatIsWritten(t *testing.T) {
 	for name, disks := range map[string]map[string]memory{
 		"no disk":      {},
 		"small first":  {"Ref:1a": noise(700, 1), "Ref:2a": sparse(4<<20, 5)},
-		"gaps":         {"Ref:1a": sparse(9<<20+512, 5, 6<<20), "Ref:2a": noise(1<<20, 2)},
+		"gaps":         {"Ref:1a": sparse(4<<20+512, 5, 3<<20), "Ref:2a": noise(1<<20, 2)},
 		"ragged bytes": {"Ref:1a": noise(1<<20+1, 1), strings.Repeat("x", 70): noise(3, 2)},
 	} {
 		for _, sum := range []xva.Checksum{xva.SHA1, xva.XXHash} {
 			plain := write(t, disks, &xva.WriterOptions{Checksum: sum})
 			want := listed(t, plain)
-			for _, kind := range []xva.Compression{xva.None, xva.Gzip, xva.Zstd} {
+			kinds := []xva.Compression{xva.None}
+			if name == "small first" {
+				kinds = append(kinds, xva.Gzip, xva.Zstd)
+			}
+			for _, kind := range kinds {
 				file := filepath.Join(dir, "vm.xva")
 				require.NoError(t, os.WriteFile(file, compress(t, plain, kind), 0o600))
 				for _, program := range [][]string{{gnuTar, "--force-local", "-tf"}, {bsdTar, "-tf"}} {

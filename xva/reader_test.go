@@ -196,21 +196,22 @@ func TestBombsAreDefused(t *testing.T) {
 	ova := archive(t, tar.FormatGNU, described(t, map[string]int64{"Ref:1": 1 << 50}))
 	ova = ova[:len(ova)-1024]
 	for name, test := range map[string]struct {
-		head   []byte // before 18 MiB of zeros
+		head   []byte
+		zeros  int // behind it
 		member string
 		want   error
 	}{
-		"zeros alone":             {nil, "", xva.ErrNotXVA},
-		"zeros behind the end":    {plain, "", xva.ErrTrailingData},
-		"description of zeros":    {huge("ova.xml", xva.MaxOVA), "ova.xml", xva.ErrOVA},
-		"description of any size": {huge("ova.xml", 1<<60), "ova.xml", xva.ErrTooLarge},
-		"chunk of zeros":          {slices.Concat(ova, huge("Ref:1/00000000", xva.MaxChunk)), "Ref:1/00000000", xva.ErrChecksum},
-		"chunk of any size":       {slices.Concat(ova, huge("Ref:1/00000000", 1<<60)), "Ref:1/00000000", xva.ErrTooLarge},
-		"checksum of any size":    {slices.Concat(ova, huge("Ref:1/00000000", 0), huge("Ref:1/00000000.checksum", 1<<60)), "Ref:1/00000000.checksum", xva.ErrChecksum},
-		"long names":              {slices.Concat(ova, archive(t, tar.FormatGNU, file{strings.Repeat("x", 200_000), ""})), "././@LongLink", xva.ErrMember},
+		"zeros alone":             {nil, 2 << 20, "", xva.ErrNotXVA},
+		"zeros behind the end":    {plain, 2 << 20, "", xva.ErrTrailingData},
+		"description of zeros":    {huge("ova.xml", xva.MaxOVA), 9 << 20, "ova.xml", xva.ErrOVA},
+		"description of any size": {huge("ova.xml", 1<<60), 2 << 20, "ova.xml", xva.ErrTooLarge},
+		"chunk of zeros":          {slices.Concat(ova, huge("Ref:1/00000000", 4<<20)), 5 << 20, "Ref:1/00000000", xva.ErrChecksum},
+		"chunk of any size":       {slices.Concat(ova, huge("Ref:1/00000000", 1<<60)), 2 << 20, "Ref:1/00000000", xva.ErrTooLarge},
+		"checksum of any size":    {slices.Concat(ova, huge("Ref:1/00000000", 0), huge("Ref:1/00000000.checksum", 1<<60)), 2 << 20, "Ref:1/00000000.checksum", xva.ErrChecksum},
+		"long names":              {slices.Concat(ova, archive(t, tar.FormatGNU, file{strings.Repeat("x", 200_000), ""})), 2 << 20, "././@LongLink", xva.ErrMember},
 	} {
 		for _, kind := range []xva.Compression{xva.None, xva.Gzip, xva.Zstd} {
-			bomb := compress(t, append(bytes.Clone(test.head), make([]byte, 18<<20)...), kind)
+			bomb := compress(t, append(bytes.Clone(test.head), make([]byte, test.zeros)...), kind)
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			_, err := readOnly(bomb)
@@ -220,10 +221,10 @@ func TestBombsAreDefused(t *testing.T) {
 			require.ErrorAs(t, err, &where)
 			require.Equal(t, test.member, where.Member, "%s, %s", name, kind)
 			require.LessOrEqual(t, where.Off, int64(len(test.head)))
-			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(40<<20), "%s, %s", name, kind)
+			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(24<<20), "%s, %s", name, kind)
 		}
 	}
-	for _, window := range []int{32 << 20, 64 << 20} {
+	for _, window := range []int{32 << 20} {
 		var wide bytes.Buffer
 		w, err := zstd.NewWriter(&wide, zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(1))
 		require.NoError(t, err)
@@ -277,7 +278,7 @@ func (e *endless) Read(p []byte) (int, error) {
 func TestManyMembersAreReadInConstantMemory(t *testing.T) {
 	t.Parallel()
 	head := archive(t, tar.FormatGNU, join([]file{described(t, map[string]int64{"Ref:1": 2 << 20})}, chunk("Ref:1/00000000", mib("a")))...)
-	const members = 10_000
+	const members = 5_000
 	_, x, err := read(io.MultiReader(bytes.NewReader(head[:len(head)-1024]), &endless{n: members}), nil)
 	require.ErrorIs(t, err, xva.ErrTruncated)
 	require.EqualValues(t, members, x.Stats().Keepalives)

@@ -2,7 +2,7 @@ package xva
 
 import (
 	"context"
-	"io"
+	"errors"
 	"runtime"
 	"sync"
 )
@@ -13,10 +13,12 @@ const relayDepth = 6
 // relay is work on a sequence of things in three steps: feed one after another, work on several at a time, take one after another in
 // the order of feed. Slots go round and are used again.
 type relay[T any] struct {
-	feed func(*T) error // io.EOF: no more
+	feed func(*T) error // errFed: no more
 	work func(*T) error // may be called by several goroutines, each with a slot of its own
 	take func(*T) error
 }
+
+var errFed = errors.New("no more")
 
 // slot carries one thing. done has room for its one signal.
 type slot[T any] struct {
@@ -84,7 +86,7 @@ func (r *relay[T]) collect(ctx context.Context, queue <-chan *slot[T], free chan
 		if err == nil {
 			err = r.take(&s.value)
 		}
-		if err == io.EOF {
+		if errors.Is(err, errFed) {
 			return nil
 		}
 		if err != nil {

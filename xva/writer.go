@@ -128,7 +128,7 @@ func (w *Writer) frame(buf []byte, id string, off int64, length int) []byte {
 
 // seal puts in the checksum of the data.
 func (w *Writer) seal(frame []byte, length int) {
-	w.opts.Checksum.appendSum(frame[:len(frame)-blockSize], frame[blockSize:blockSize+length])
+	w.opts.Checksum.putSum(frame[len(frame)-blockSize:], frame[blockSize:blockSize+length])
 }
 
 // admit checks that a chunk may come now, and moves to its disk.
@@ -166,7 +166,7 @@ func (w *Writer) WriteDisk(ctx context.Context, id string, src disk.Source) erro
 		feed: func(f *frame) error {
 			off, err, ok := next()
 			if !ok {
-				return io.EOF
+				return errFed
 			}
 			f.off, f.length = off, int(min(ChunkSize, src.Size()-off))
 			return err

@@ -1,0 +1,5 @@
+//go:build !race
+
+package xva_test
+
+const stride = 1
