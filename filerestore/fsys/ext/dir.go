@@ -40,6 +40,9 @@ func (f *FS) directory(num uint64) (*directory, error) {
 	if !in.is(modeDir) {
 		return nil, formatError(in.String(), "", in.off, fsys.ErrNotDir)
 	}
+	if in.size > f.sb.blockSize<<32 { // more than any map has room for
+		return nil, corrupt(in.String(), in.off, "directory of %d bytes", in.size)
+	}
 	d := &directory{f: f, in: in, size: in.size}
 	if !in.has(flagInline) {
 		return d, nil
@@ -72,7 +75,10 @@ func (d *directory) blockAt(pos int64) ([]byte, int64, error) {
 			return nil, d.size, err // nothing behind it can be found either
 		}
 		if r.kind != disk.Data {
-			pos = bs * int64(min(r.end(), uint64(d.size/bs)+1))
+			if r.end() > uint64(d.size/bs) {
+				break
+			}
+			pos = bs * int64(r.end())
 			continue
 		}
 		start := int64(b) * bs

@@ -118,8 +118,8 @@ func (c *blocks) ReadAt(p []byte, off int64) (int, error) {
 			return done, err
 		}
 		part := p[done:]
-		if left := (r.end()-uint64(at/bs))*uint64(bs) - uint64(at%bs); uint64(len(part)) > left {
-			part = part[:left]
+		if n := r.end() - uint64(at/bs); n <= uint64((int64(len(part))+bs-1)/bs) { // else the run goes on behind it
+			part = part[:min(int64(len(part)), int64(n)*bs-at%bs)]
 		}
 		if r.kind != disk.Data {
 			clear(part)
@@ -159,8 +159,11 @@ func (c *blocks) Extents(ctx context.Context, off, n int64) iter.Seq2[disk.Exten
 				}
 				now = disk.Extent{Off: off}
 			}
-			off = int64(min(r.end(), uint64((end+bs-1)/bs))) * bs
-			now.Kind, now.Len = r.kind, min(off, end)-now.Off
+			off = end
+			if r.end() <= uint64(end/bs) {
+				off = int64(r.end()) * bs
+			}
+			now.Kind, now.Len = r.kind, off-now.Off
 		}
 		yield(now, nil)
 	}

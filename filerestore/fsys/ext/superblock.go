@@ -131,7 +131,7 @@ func (sb *superblock) checkGeometry(logBlock, logCluster uint32) error {
 	}
 	bs := sb.blockSize
 	switch {
-	case sb.blocks > 1<<48 || sb.blocks <= sb.firstBlock || sb.firstBlock > 1:
+	case sb.blocks > 1<<62/uint64(bs) || sb.blocks <= sb.firstBlock || sb.firstBlock > 1:
 		return bad("block count", sb.blocks)
 	case sb.blocksPerGroup == 0 || int64(sb.blocksPerGroup) > 8*bs*(sb.clusterSize/bs):
 		return bad("blocks per group", sb.blocksPerGroup)
