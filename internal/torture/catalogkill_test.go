@@ -22,7 +22,7 @@ func killAfter(t *testing.T, c *child, after time.Duration) bool {
 // A process backs up, expires and merges three disks of 8 MiB, and is killed at any
 // moment; the next one goes on where it stopped.
 func TestKillOfABackupLosesNoCommittedPoint(t *testing.T) {
-	for _, format := range []catalog.DiskFormat{catalog.FormatFile, catalog.FormatBrotli} {
+	for _, format := range []catalog.DiskFormat{catalog.FormatFile, catalog.FormatPlain} {
 		t.Run(string(format), func(t *testing.T) {
 			seed := seeded(t)
 			killLoop(t, guest{Seed: seed, Disks: 3, Blocks: 4, Keep: 2, Format: format}, number(t, killsVar, 3))

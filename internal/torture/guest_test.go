@@ -31,9 +31,9 @@ const (
 type guest struct {
 	Seed   uint64
 	Disks  int
-	Blocks int // of 2 MiB, per disk
-	Keep   int // points that retention leaves
-	Format catalog.DiskFormat
+	Blocks int                // of 2 MiB, per disk
+	Keep   int                // points that retention leaves
+	Format catalog.DiskFormat // compression, which takes its time, is for other tests
 }
 
 func (g guest) size() int64 { return int64(g.Blocks) * disk.BlockSize }

@@ -33,7 +33,7 @@ func cutPower(t *testing.T, kind string) {
 	disk := testenv.NewLoopDisk(t, kind)
 	seed := seeded(t)
 	random := rand.New(rand.NewPCG(seed, 4))
-	formats := []catalog.DiskFormat{catalog.FormatFile, catalog.FormatBrotli}
+	formats := []catalog.DiskFormat{catalog.FormatFile, catalog.FormatPlain}
 	cuts, done, acknowledged := number(t, cutsVar, 4), 0, 0
 	worlds := make([]*ledger, len(formats))
 	generations := make([]int, len(formats))

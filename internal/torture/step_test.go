@@ -88,7 +88,7 @@ func (tm template) changes(t *testing.T, g guest) int {
 // Whatever the last change is that a process makes, or makes half, the repository is one
 // that all its points can be read from, and that the next process puts in order.
 func TestKillAtAnyChangeOfABackup(t *testing.T) {
-	for _, format := range []catalog.DiskFormat{catalog.FormatFile, catalog.FormatBrotli} {
+	for _, format := range []catalog.DiskFormat{catalog.FormatFile, catalog.FormatPlain} {
 		t.Run(string(format), func(t *testing.T) {
 			seed := seeded(t)
 			random := rand.New(rand.NewPCG(seed, 1))
@@ -104,7 +104,7 @@ func TestKillAtAnyChangeOfABackup(t *testing.T) {
 
 // The process that recovers is killed too.
 func TestKillAtAnyChangeOfTheRecovery(t *testing.T) {
-	for _, format := range []catalog.DiskFormat{catalog.FormatFile, catalog.FormatBrotli} {
+	for _, format := range []catalog.DiskFormat{catalog.FormatFile, catalog.FormatPlain} {
 		t.Run(string(format), func(t *testing.T) {
 			seed := seeded(t)
 			random := rand.New(rand.NewPCG(seed, 2))

@@ -35,7 +35,7 @@ func TestStoppedWriterFindsOutThatItLostTheLock(t *testing.T) {
 	for range number(t, roundsVar, 1) {
 		g := guest{Seed: random.Uint64(), Disks: 2, Blocks: 2, Keep: 2, Format: catalog.FormatFile}
 		if random.IntN(2) == 0 {
-			g.Format = catalog.FormatBrotli
+			g.Format = catalog.FormatPlain
 		}
 		stopAndGoOn(t, g, random)
 	}
@@ -121,7 +121,7 @@ func TestTwoWritersNeverMeet(t *testing.T) {
 	t.Parallel()
 	seed := seeded(t)
 	random := rand.New(rand.NewPCG(seed, 6))
-	g := guest{Seed: seed, Disks: 2, Blocks: 2, Keep: 2, Format: catalog.FormatBrotli}
+	g := guest{Seed: seed, Disks: 2, Blocks: 2, Keep: 2, Format: catalog.FormatPlain}
 	dir := newTemplate(t, g, 3).dir
 	folder, books := openFolder(t, dir), newLedger(g)
 	generation, fencedOff := 3, 0
