@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"errors"
 	"io"
 
 	"github.com/xenbackup/xenbackup/xva"
@@ -60,5 +61,14 @@ func (b *provenBody) fill() error {
 	}
 	b.ready = piece
 	b.report(b.next, b.size)
+	return nil
+}
+
+// damage ends the proof of an archive that was not taken, and returns what is wrong
+// with the part that was read; nil when that was in order.
+func (b *provenBody) damage() error {
+	if err := b.proof.Close(); !errors.Is(err, xva.ErrTruncated) {
+		return err
+	}
 	return nil
 }

@@ -114,6 +114,9 @@ func importArchive(
 	if err == nil { // and right, even if the point was deleted meanwhile
 		return refs[0], nil
 	}
+	if found := body.damage(); found != nil && !errors.Is(err, found) { // of which the pool may have heard first
+		err = fmt.Errorf("%w: %w", found, err)
+	}
 	errs := []error{fmt.Errorf("restore: %w", err)}
 	for _, ref := range refs {
 		errs = append(errs, destroyWhole(ctx, pool, ref))
