@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/xenbackup/xenbackup/remote"
@@ -27,6 +28,11 @@ type Options struct {
 	// its listing, which holds nothing of its own, and what is under .xenbackup; and what a
 	// backup that fails has just made is taken back.
 	AppendOnly bool
+
+	// IgnoreClock: points are begun although the storage's clock differs from ours. That
+	// is right where Xen Orchestra does not use the repository, or where its clock is known
+	// to be ours.
+	IgnoreClock bool
 }
 
 // Catalog is the tree of VM backups on a [remote.Filesystem], as Xen Orchestra
@@ -40,6 +46,10 @@ type Catalog struct {
 	isFixed  bool // append only
 	format   DiskFormat
 	blocks   *disk.Budget // of disks that are written as directories
+	noClock  bool
+
+	clockMu sync.Mutex
+	clockAt time.Time // when the clocks were found equal
 }
 
 // Open returns the catalog of the repository on fsys, which stays the
@@ -61,7 +71,7 @@ func Open(ctx context.Context, fsys remote.Filesystem, opts *Options) (*Catalog,
 		return nil, err
 	}
 	_, isSealed := fsys.(*crypt.FS)
-	c := &Catalog{fsys: fsys, log: opts.Logger, lockWait: opts.LockWait, isSealed: isSealed, format: opts.Format,
+	c := &Catalog{fsys: fsys, log: opts.Logger, lockWait: opts.LockWait, isSealed: isSealed, format: opts.Format, noClock: opts.IgnoreClock,
 		blocks: disk.NewBudget(blocksInFlight * disk.BlockSize),
 	}
 	if opts.AppendOnly {

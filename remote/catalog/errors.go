@@ -31,6 +31,10 @@ var (
 	// cannot have because its base has another.
 	ErrFormat = errors.New("not a possible format")
 
+	// ErrClock is returned for a point that would be begun while the clocks of this
+	// machine and of the storage differ by more than 5 s.
+	ErrClock = errors.New("the clocks of this machine and of the storage differ")
+
 	// ErrNotNewer is returned for a point whose date is not later than what its
 	// disks' directories already hold: parents must sort before their children.
 	ErrNotNewer = errors.New("the date is not later than those in use")

@@ -23,6 +23,9 @@ type PointSpec struct {
 	ScheduleID string
 	Mode       string    // ModeDelta, which "" means too
 	Time       time.Time // when the snapshot was taken; its second is the name
+	// LongTerm, if not nil, says what is kept of the schedule. Commit then writes
+	// into the tags which periods the point fills, as Xen Orchestra does.
+	LongTerm *LongTerm
 }
 
 // PointWriter writes one restore point: first its disks, which may be written
@@ -55,7 +58,7 @@ func (s *Session) NewPoint(ctx context.Context, spec PointSpec) (*PointWriter, e
 	if !isElement(spec.JobID) {
 		return nil, fmt.Errorf("catalog: job %q: %w", spec.JobID, ErrInvalidName)
 	}
-	if err := s.check(ctx); err != nil {
+	if err := s.ready(ctx, spec); err != nil {
 		return nil, err
 	}
 	w := &PointWriter{s: s, spec: spec, date: FormatDate(spec.Time), disks: map[string]*DiskWriter{}}
@@ -69,6 +72,19 @@ func (s *Session) NewPoint(ctx context.Context, spec PointSpec) (*PointWriter, e
 	}
 	s.writing.Add(1)
 	return w, nil
+}
+
+// ready tells whether a point can be begun.
+func (s *Session) ready(ctx context.Context, spec PointSpec) error {
+	if spec.LongTerm != nil {
+		if err := spec.LongTerm.check(); err != nil {
+			return err
+		}
+	}
+	if err := s.check(ctx); err != nil {
+		return err
+	}
+	return s.checkClock(ctx)
 }
 
 // Commit makes the point a restore point. All its disks must have been closed.
@@ -95,6 +111,9 @@ func (w *PointWriter) Commit(ctx context.Context, m Metadata) (*Point, error) {
 		return nil, err
 	}
 	if err := w.fill(&m); err != nil {
+		return nil, fmt.Errorf("catalog: point %s: %w", w.name, err)
+	}
+	if err := w.tag(ctx, &m); err != nil {
 		return nil, fmt.Errorf("catalog: point %s: %w", w.name, err)
 	}
 	data, err := m.MarshalJSON()
@@ -218,6 +237,26 @@ func (w *PointWriter) unpublish(ctx context.Context) error {
 		return err
 	}
 	return removeEvidence(ctx, w.s.fsys, w.name)
+}
+
+// tag notes which periods of long-term retention the point fills. A point that
+// cannot be read counts for none, as with Xen Orchestra.
+func (w *PointWriter) tag(ctx context.Context, m *Metadata) error {
+	if w.spec.LongTerm == nil {
+		return nil
+	}
+	var older []*Point
+	for p, err := range w.s.c.points(ctx, w.s.vm, &Filter{ScheduleID: w.spec.ScheduleID}) {
+		var unreadable *PointError
+		switch {
+		case err == nil && p.ID != w.name:
+			older = append(older, p)
+		case err != nil && (ctx.Err() != nil || !errors.As(err, &unreadable)):
+			return err
+		}
+	}
+	m.Tags = w.spec.LongTerm.Tags(older, &Point{ID: w.name, Metadata: *m})
+	return nil
 }
 
 // fill completes the metadata and refuses what Xen Orchestra could not list.

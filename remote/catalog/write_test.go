@@ -6,14 +6,10 @@ import (
 	"flag"
 	"io/fs"
 	"math/rand/v2"
-	"os"
 	"path"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 
 	"github.com/xenbackup/xenbackup/remote"
@@ -99,27 +95,6 @@ func sizeOfDisks(t *testing.T, fsys remote.Filesystem, m *catalog.Metadata) int6
 		sum += info.Size()
 	}
 	return sum
-}
-
-// The order of changes is the promise: data and directories durable before the
-// JSON, the JSON durable before the cache goes and old points go.
-func TestCommitOrder(t *testing.T) {
-	m, fsys := newRepository(t, 1)
-	require.NoError(t, remote.WriteFile(t.Context(), fsys, testVMDir+"/cache.json.gz", []byte("stale")))
-	trace := remotetest.NewTrace(fsys)
-	s := lockVM(t, openCatalog(t, trace), testVM)
-	trace.Reset()
-	require.NoError(t, m.writePoint(t.Context(), s))
-
-	short := strings.NewReplacer("xo-vm-backups/"+testVM, "<vm>", testJob, "<job>", sourceVDI(0), "<vdi 0>", sourceVDI(1), "<vdi 1>")
-	got := short.Replace(trace.String())
-	golden := filepath.Join("testdata", "commit.trace")
-	if *update {
-		require.NoError(t, os.WriteFile(golden, []byte(got), 0o644))
-	}
-	want, err := os.ReadFile(golden)
-	require.NoError(t, err)
-	require.Empty(t, cmp.Diff(string(want), got))
 }
 
 func TestPointWithTakenDateIsRefused(t *testing.T) {

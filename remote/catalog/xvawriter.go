@@ -63,7 +63,7 @@ func (s *Session) NewArchive(ctx context.Context, spec PointSpec) (*ArchiveWrite
 	if !isElement(spec.JobID) {
 		return nil, fmt.Errorf("catalog: job %q: %w", spec.JobID, ErrInvalidName)
 	}
-	if err := s.check(ctx); err != nil {
+	if err := s.ready(ctx, spec); err != nil {
 		return nil, err
 	}
 	p := &PointWriter{s: s, spec: spec, date: FormatDate(spec.Time), disks: map[string]*DiskWriter{}}
@@ -186,6 +186,9 @@ func (w *ArchiveWriter) commit(ctx context.Context, m Metadata) (*Point, error) 
 		return nil, about(err)
 	}
 	if err := w.fill(&m); err != nil {
+		return nil, about(err)
+	}
+	if err := w.point.tag(ctx, &m); err != nil {
 		return nil, about(err)
 	}
 	data, err := m.MarshalJSON()
