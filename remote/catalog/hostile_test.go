@@ -3,7 +3,10 @@ package catalog_test
 import (
 	"encoding/binary"
 	"errors"
+	"io/fs"
 	"os"
+	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -159,6 +162,65 @@ func TestNamesThatLeadElsewhereAreRefused(t *testing.T) {
 		require.ErrorIs(t, err, catalog.ErrInvalidName)
 		_, err = s.FindBase(t.Context(), job, sourceVDI(0), snapshotVDI(0, 1))
 		require.ErrorIs(t, err, catalog.ErrInvalidName)
+	}
+}
+
+// A JSON of a gigabyte is refused by its size: it is not read, nor is what it would be in
+// memory.
+func TestHugeJSONIsRefusedUnread(t *testing.T) {
+	fsys := localFS(t, t.TempDir())
+	c := openCatalog(t, fsys)
+	for _, name := range []string{
+		pointName(1), "immutability.json", "xo-config-backups/schedule/20260110T030000Z/metadata.json",
+	} {
+		require.NoError(t, remote.MkdirAll(t.Context(), fsys, path.Dir(name)))
+		require.NoError(t, remote.WriteFile(t.Context(), fsys, name, nil))
+		truncate(t, fsys, name, 1<<30) // sparse
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := c.Point(t.Context(), pointName(1))
+	require.ErrorIs(t, err, remote.ErrTooLarge)
+	_, err = c.Immutability(t.Context())
+	require.ErrorIs(t, err, remote.ErrTooLarge)
+	_, broken := listBackups(t, c, catalog.BackupConfig)
+	require.Len(t, broken, 1)
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(256<<20))
+}
+
+// Aliases and the states of merges are followed no further than the directory of their VM.
+func TestAliasesAndMergesStayInsideTheVM(t *testing.T) {
+	_, fsys := newRepository(t, 1)
+	ctx := t.Context()
+	c := openCatalog(t, fsys)
+	p, err := c.Point(ctx, pointName(1))
+	require.NoError(t, err)
+	alias := strings.TrimSuffix(diskName(0, 1), ".vhd") + ".alias.vhd"
+	p.Metadata.VHDs[diskRef(0, 1)] = relative(alias)
+	for target, want := range map[string]error{
+		"../../../../../other.vhd":          catalog.ErrOutside,
+		"/etc/passwd.vhd":                   catalog.ErrOutside,
+		path.Base(alias):                    nil, // itself
+		"data/nowhere.vhd":                  fs.ErrNotExist,
+		"":                                  nil,
+		strings.Repeat("a", 2<<20) + ".vhd": nil,
+	} {
+		require.NoError(t, remote.WriteFile(ctx, fsys, alias, []byte(target)))
+		_, err := c.OpenDisk(ctx, p, diskRef(0, 1))
+		require.Error(t, err, "%.40q", target)
+		if want != nil {
+			require.ErrorIs(t, err, want, "%.40q", target)
+		}
+	}
+	require.NoError(t, fsys.Remove(ctx, alias))
+	p.Metadata.VHDs[diskRef(0, 1)] = relative(diskName(0, 1))
+	state := path.Join(path.Dir(diskName(0, 1)), "."+path.Base(diskName(0, 1))+".merge.json")
+	for _, chain := range []string{`["../../../../../etc/x.vhd","/etc/y.vhd"]`, `["a.vhd","a.vhd"]`, `[]`, `7`} {
+		require.NoError(t, remote.WriteFile(ctx, fsys, state, []byte(`{"step":"cleanup","chain":`+chain+`}`)))
+		content, err := readDisk(ctx, c, p, diskRef(0, 1))
+		require.NoError(t, err, chain)
+		require.Len(t, content, machineDiskSize)
 	}
 }
 
