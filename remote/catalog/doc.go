@@ -42,6 +42,12 @@
 // [Disk.Confirm] afterwards, since retention may have gone on meanwhile. The
 // directory is the truth.
 //
+// The archive of a full backup is a stream ([Catalog.OpenArchive]) whose end nobody gets
+// before its checksum or tag fits; the disks in one that is neither compressed nor encrypted
+// can be read anywhere ([Catalog.OpenArchiveDisks]). [Catalog.Backups] lists the backups of
+// pools and of Xen Orchestra's configuration, [Catalog.OpenBackup] reads them;
+// [Catalog.Immutability] tells how long backups are guarded.
+//
 // # Writing
 //
 // [Catalog.LockVM] gives a [Session], which excludes Xen Orchestra and other
