@@ -104,3 +104,4 @@ bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(GO) run ./internal/bench/vhdbench # VHD beside qemu-img, libvhdi and cp, ratios printed
 	$(GO) run ./internal/bench/xvabench # XVA beside xva-img and GNU tar
+	$(GO) run ./internal/bench/fullbench # full backups beside copying and MD5 of the same bytes

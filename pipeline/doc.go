@@ -40,8 +40,8 @@
 // no stall as long as the pool's task progresses; see [xapi.Client.ExportVM].
 //
 // The pool compresses as [Job.Compression] says, "" as in XO's jobs not at all, and on
-// one processor of the host: of a disk of files, whatever tool compresses them leaves
-// about a third (README, Numbers). Where the destination compresses by itself (ZFS,
+// one processor of the host: of a disk of files gzip leaves 36 % and zstd 33 %, gzip in
+// more than twice the time. Where the destination compresses by itself (ZFS,
 // Btrfs, deduplicating appliances), "" is the setting: the host does not spend its
 // time on it, the destination finds what has not changed since yesterday, and disks
 // can be read at random.
