@@ -74,6 +74,9 @@ func derive(ctx context.Context, fsys remote.Filesystem, dir string, chain []str
 	}
 	next.Disk.Blocks = len(next.blocks)
 	oldest, err := openDiskFile(ctx, fsys, path.Join(dir, chain[0]), vhd.Recover)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // it has its new name already: nothing is left to be foreseen
+	}
 	if err != nil {
 		return nil, err
 	}

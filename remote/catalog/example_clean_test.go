@@ -4,26 +4,16 @@ import (
 	"context"
 	"fmt"
 	"log"
-	"os"
 
 	"github.com/xenbackup/xenbackup/remote"
 	"github.com/xenbackup/xenbackup/remote/catalog"
-	"github.com/xenbackup/xenbackup/remote/local"
+	"github.com/xenbackup/xenbackup/remote/remotetest"
 )
 
 // Look first, then clean; what is garbage goes when a second clean finds it again.
 func ExampleCatalog_Clean() {
 	ctx := context.Background()
-	dir, err := os.MkdirTemp("", "repository")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	fsys, err := local.Open(dir, nil)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer fsys.Close()
+	fsys := remotetest.NewCrash()                                                        // in memory
 	archive := "xo-vm-backups/5f3c3c1e-0000-4000-8000-00000000000a/20260301T010000Z.xva" // without its metadata
 	if err := remote.MkdirAll(ctx, fsys, "xo-vm-backups/5f3c3c1e-0000-4000-8000-00000000000a"); err != nil {
 		log.Fatal(err)
