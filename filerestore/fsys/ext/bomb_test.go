@@ -90,7 +90,7 @@ func TestTreesOfExtentsThatLeadBackEnd(t *testing.T) {
 	p := &patched{raw: raw, bytes: map[int64]byte{}}
 	p.bytes[at+6] = 5 // depth of the root
 	p.bytes[child+6] = 4
-	for i := int64(0); i < 12; i++ { // the child's first entry becomes the root's: it leads to itself
+	for i := range int64(12) { // the child's first entry becomes the root's: it leads to itself
 		p.bytes[child+12+i] = raw[at+12+i]
 	}
 	vol, err := ext.Open(t.Context(), p, int64(len(raw)), nil)

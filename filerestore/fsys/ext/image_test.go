@@ -47,11 +47,11 @@ func unpack(tb testing.TB, name string) []byte {
 	return raw
 }
 
-func openImage(t testing.TB, name string, opts *ext.Options) *ext.FS {
-	t.Helper()
-	raw := image(t, name)
-	vol, err := ext.Open(t.Context(), bytes.NewReader(raw), int64(len(raw)), opts)
-	require.NoError(t, err)
+func openImage(tb testing.TB, name string, opts *ext.Options) *ext.FS {
+	tb.Helper()
+	raw := image(tb, name)
+	vol, err := ext.Open(tb.Context(), bytes.NewReader(raw), int64(len(raw)), opts)
+	require.NoError(tb, err)
 	return vol
 }
 

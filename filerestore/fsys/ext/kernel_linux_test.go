@@ -21,47 +21,47 @@ import (
 )
 
 // requireLoop skips where images cannot be mounted.
-func requireLoop(t testing.TB) {
-	t.Helper()
-	testenv.Require(t, "mkfs.ext4")
-	testenv.Require(t, "mount")
+func requireLoop(tb testing.TB) {
+	tb.Helper()
+	testenv.Require(tb, "mkfs.ext4")
+	testenv.Require(tb, "mount")
 	if os.Getuid() != 0 {
-		testenv.Missing(t, "mounting images needs root")
+		testenv.Missing(tb, "mounting images needs root")
 	}
 	if _, err := os.Stat("/dev/loop-control"); err != nil {
-		testenv.Missing(t, "no loop devices: %v", err)
+		testenv.Missing(tb, "no loop devices: %v", err)
 	}
 }
 
-func run(t testing.TB, name string, args ...string) {
-	t.Helper()
+func run(tb testing.TB, name string, args ...string) {
+	tb.Helper()
 	var out bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd := exec.CommandContext(tb.Context(), name, args...)
 	cmd.Stdout, cmd.Stderr = &out, &out
-	require.NoError(t, cmd.Run(), "%s %s: %s", name, strings.Join(args, " "), out.String())
+	require.NoError(tb, cmd.Run(), "%s %s: %s", name, strings.Join(args, " "), out.String())
 }
 
 // mount mounts an image until the function returned is called, or the test ends.
-func mount(t testing.TB, image, options string) (dir string, unmount func()) {
-	t.Helper()
-	dir = t.TempDir()
-	run(t, "mount", "-t", "ext4", "-o", "loop,"+options, image, dir)
+func mount(tb testing.TB, image, options string) (dir string, unmount func()) {
+	tb.Helper()
+	dir = tb.TempDir()
+	run(tb, "mount", "-t", "ext4", "-o", "loop,"+options, image, dir)
 	mounted := true
 	unmount = func() {
 		if mounted {
 			mounted = false
-			require.NoError(t, exec.Command("umount", dir).Run()) //nolint:noctx // also when the test's context has ended
+			require.NoError(tb, exec.Command("umount", dir).Run()) //nolint:noctx // also when the test's context has ended
 		}
 	}
-	t.Cleanup(unmount)
+	tb.Cleanup(unmount)
 	return dir, unmount
 }
 
 // kernelManifest is what Linux says of a mounted directory.
-func kernelManifest(t testing.TB, dir string) manifest {
-	t.Helper()
+func kernelManifest(tb testing.TB, dir string) manifest {
+	tb.Helper()
 	m := make(manifest)
-	require.NoError(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+	require.NoError(tb, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -153,21 +153,21 @@ func kernelContent(path string) (sum string, ranges [][2]int64, err error) {
 }
 
 // loop makes a device of a file until the test ends.
-func loop(t testing.TB, image string) string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "losetup", "--find", "--show", image).Output()
-	require.NoError(t, err)
+func loop(tb testing.TB, image string) string {
+	tb.Helper()
+	out, err := exec.CommandContext(tb.Context(), "losetup", "--find", "--show", image).Output()
+	require.NoError(tb, err)
 	device := strings.TrimSpace(string(out))
-	t.Cleanup(func() {
-		require.NoError(t, exec.Command("losetup", "--detach", device).Run()) //nolint:noctx // also when the test's context has ended
+	tb.Cleanup(func() {
+		require.NoError(tb, exec.Command("losetup", "--detach", device).Run()) //nolint:noctx // also when the test's context has ended
 	})
 	return device
 }
 
 // debugfs returns what a request to debugfs prints.
-func debugfs(t testing.TB, image, request string) string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), testenv.Require(t, "debugfs"), "-R", request, image).Output()
-	require.NoError(t, err)
+func debugfs(tb testing.TB, image, request string) string {
+	tb.Helper()
+	out, err := exec.CommandContext(tb.Context(), testenv.Require(tb, "debugfs"), "-R", request, image).Output()
+	require.NoError(tb, err)
 	return strings.TrimSpace(string(out))
 }

@@ -33,24 +33,24 @@ type described struct {
 }
 
 // read makes the manifest of a volume, and counts what Walk could not read.
-func read(t testing.TB, vol fsys.Nodes) manifest {
-	t.Helper()
+func read(tb testing.TB, vol fsys.Nodes) manifest {
+	tb.Helper()
 	m := make(manifest)
 	info, err := vol.StatNode(vol.Root())
-	require.NoError(t, err)
-	m["."] = describe(t, vol, info)
-	for item, err := range fsys.Walk(t.Context(), vol, vol.Root(), nil) {
-		require.NoError(t, err, item.Path)
-		require.Equal(t, item.Info.Mode.Type(), item.Entry.Type, item.Path)
+	require.NoError(tb, err)
+	m["."] = describe(tb, vol, info)
+	for item, err := range fsys.Walk(tb.Context(), vol, vol.Root(), nil) {
+		require.NoError(tb, err, item.Path)
+		require.Equal(tb, item.Info.Mode.Type(), item.Entry.Type, item.Path)
 		_, twice := m[key(item.Path)]
-		require.False(t, twice, item.Path)
-		m[key(item.Path)] = describe(t, vol, item.Info)
+		require.False(tb, twice, item.Path)
+		m[key(item.Path)] = describe(tb, vol, item.Info)
 	}
 	return m
 }
 
-func describe(t testing.TB, vol fsys.Nodes, i fsys.Info) described {
-	t.Helper()
+func describe(tb testing.TB, vol fsys.Nodes, i fsys.Info) described {
+	tb.Helper()
 	d := described{Mode: unixMode(i.Mode), Size: i.Size, UID: i.UID, GID: i.GID, Links: i.Links, Device: [2]uint32{i.Major, i.Minor}}
 	for k, at := range []time.Time{i.Modified, i.Accessed, i.Changed, i.Created} {
 		if !at.IsZero() {
@@ -58,7 +58,7 @@ func describe(t testing.TB, vol fsys.Nodes, i fsys.Info) described {
 		}
 	}
 	xattrs, err := vol.Xattrs(i.Node)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	for name, value := range xattrs {
 		if d.Xattrs == nil {
 			d.Xattrs = make(map[string]string)
@@ -67,10 +67,10 @@ func describe(t testing.TB, vol fsys.Nodes, i fsys.Info) described {
 	}
 	switch {
 	case i.Mode.IsRegular():
-		d.SHA256, d.DataRanges = content(t, vol, i.Node)
+		d.SHA256, d.DataRanges = content(tb, vol, i.Node)
 	case i.Mode&fs.ModeSymlink != 0:
 		target, err := vol.ReadLinkNode(i.Node)
-		require.NoError(t, err)
+		require.NoError(tb, err)
 		d.Link = key(target)
 	}
 	return d
@@ -80,30 +80,30 @@ func describe(t testing.TB, vol fsys.Nodes, i fsys.Info) described {
 // ones it is what is data.
 const wholeSize = 64 << 20
 
-func content(t testing.TB, vol fsys.Nodes, id fsys.NodeID) (sum string, ranges [][2]int64) {
-	t.Helper()
+func content(tb testing.TB, vol fsys.Nodes, id fsys.NodeID) (sum string, ranges [][2]int64) {
+	tb.Helper()
 	f, err := vol.OpenNode(id)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	h := sha256.New()
 	if f.Size() <= wholeSize {
 		n, err := io.Copy(h, f)
-		require.NoError(t, err)
-		require.Equal(t, f.Size(), n)
+		require.NoError(tb, err)
+		require.Equal(tb, f.Size(), n)
 	}
 	end := int64(0)
 	for e, err := range f.Extents(context.Background(), 0, f.Size()) {
-		require.NoError(t, err)
-		require.Equal(t, end, e.Off)
+		require.NoError(tb, err)
+		require.Equal(tb, end, e.Off)
 		end = e.End()
 		if e.Kind == disk.Data {
 			ranges = append(ranges, [2]int64{e.Off, e.End()})
 			if f.Size() > wholeSize {
 				_, err := io.Copy(h, io.NewSectionReader(f, e.Off, e.Len))
-				require.NoError(t, err)
+				require.NoError(tb, err)
 			}
 		}
 	}
-	require.Equal(t, f.Size(), end)
+	require.Equal(tb, f.Size(), end)
 	return hex.EncodeToString(h.Sum(nil)), ranges
 }
 

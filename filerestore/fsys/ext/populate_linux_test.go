@@ -57,9 +57,9 @@ func (w tree) times(name string, accessed, modified unix.Timespec) {
 
 // populate makes the tree; names counts the entries of its large directory,
 // big is the size of its largest file.
-func populate(t testing.TB, dir string, names int, big int64) {
-	t.Helper()
-	w := tree{t, dir}
+func populate(tb testing.TB, dir string, names int, big int64) {
+	tb.Helper()
+	w := tree{tb, dir}
 	w.names()
 	w.links()
 	w.sparse(big)

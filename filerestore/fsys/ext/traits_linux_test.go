@@ -71,43 +71,43 @@ func imageSize(n int64) int64 {
 }
 
 // keep writes an image and its manifest into testdata when asked to.
-func keep(t testing.TB, name, image string, m manifest) {
-	t.Helper()
+func keep(tb testing.TB, name, image string, m manifest) {
+	tb.Helper()
 	if !*update {
 		return
 	}
 	raw, err := os.ReadFile(image)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	list, err := json.MarshalIndent(m, "", " ")
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(8<<20))
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join("testdata", name+".img.zst"), w.EncodeAll(raw, nil), 0o644))
-	require.NoError(t, os.WriteFile(filepath.Join("testdata", name+".json.zst"), w.EncodeAll(list, nil), 0o644))
+	require.NoError(tb, err)
+	require.NoError(tb, os.WriteFile(filepath.Join("testdata", name+".img.zst"), w.EncodeAll(raw, nil), 0o644))
+	require.NoError(tb, os.WriteFile(filepath.Join("testdata", name+".json.zst"), w.EncodeAll(list, nil), 0o644))
 }
 
-func mkfs(t testing.TB, image string, size int64, args ...string) {
-	t.Helper()
+func mkfs(tb testing.TB, image string, size int64, args ...string) {
+	tb.Helper()
 	f, err := os.Create(image)
-	require.NoError(t, err)
-	require.NoError(t, f.Truncate(size))
-	require.NoError(t, f.Close())
-	run(t, "mke2fs", append(append([]string{"-q", "-F", "-L", "label"}, args...), image)...)
+	require.NoError(tb, err)
+	require.NoError(tb, f.Truncate(size))
+	require.NoError(tb, f.Close())
+	run(tb, "mke2fs", append(append([]string{"-q", "-F", "-L", "label"}, args...), image)...)
 }
 
-func open(t testing.TB, image string) *ext.FS {
-	t.Helper()
-	vol, err := openFile(t, image)
-	require.NoError(t, err)
+func open(tb testing.TB, image string) *ext.FS {
+	tb.Helper()
+	vol, err := openFile(tb, image)
+	require.NoError(tb, err)
 	return vol
 }
 
-func openFile(t testing.TB, image string) (*ext.FS, error) {
-	t.Helper()
+func openFile(tb testing.TB, image string) (*ext.FS, error) {
+	tb.Helper()
 	f, err := os.Open(image)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, f.Close()) })
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, f.Close()) })
 	info, err := f.Stat()
-	require.NoError(t, err)
-	return ext.Open(t.Context(), f, info.Size(), nil)
+	require.NoError(tb, err)
+	return ext.Open(tb.Context(), f, info.Size(), nil)
 }
