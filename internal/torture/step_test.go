@@ -68,10 +68,11 @@ func (tm template) copy(t *testing.T) string {
 	return dir
 }
 
-func newTemplate(t *testing.T, g guest, generations int) template {
+// newTemplate is the repository of a guest in its third generation.
+func newTemplate(t *testing.T, g guest) template {
 	t.Helper()
 	dir := scratch(t)
-	for n := range generations {
+	for n := range 3 {
 		require.NoError(t, g.backup(t.Context(), openFolder(t, dir), n+1, func() {}))
 	}
 	return template{dir}
@@ -93,7 +94,7 @@ func TestKillAtAnyChangeOfABackup(t *testing.T) {
 			seed := seeded(t)
 			random := rand.New(rand.NewPCG(seed, 1))
 			g := guest{Seed: seed, Disks: 2, Blocks: 2, Keep: 2, Format: format}
-			start := newTemplate(t, g, 3)
+			start := newTemplate(t, g)
 			steps(t, random, start.changes(t, g), 2, func(t *testing.T, k kill) (killed bool) {
 				t.Helper()
 				return start.kill(t, g, k)
@@ -109,7 +110,7 @@ func TestKillAtAnyChangeOfTheRecovery(t *testing.T) {
 			seed := seeded(t)
 			random := rand.New(rand.NewPCG(seed, 2))
 			g := guest{Seed: seed, Disks: 2, Blocks: 2, Keep: 2, Format: format}
-			start := newTemplate(t, g, 3)
+			start := newTemplate(t, g)
 			changes := start.changes(t, g)
 			for range number(t, pairsVar, 2) {
 				first := kill{2 + random.IntN(changes), random.IntN(4) == 0}

@@ -43,7 +43,7 @@ func TestStoppedWriterFindsOutThatItLostTheLock(t *testing.T) {
 
 func stopAndGoOn(t *testing.T, g guest, random *rand.Rand) {
 	t.Helper()
-	dir := newTemplate(t, g, 3).dir
+	dir := newTemplate(t, g).dir
 	folder := openFolder(t, dir)
 	books := newLedger(g)
 	steps := 1 // the commit
@@ -122,7 +122,7 @@ func TestTwoWritersNeverMeet(t *testing.T) {
 	seed := seeded(t)
 	random := rand.New(rand.NewPCG(seed, 6))
 	g := guest{Seed: seed, Disks: 2, Blocks: 2, Keep: 2, Format: catalog.FormatPlain}
-	dir := newTemplate(t, g, 3).dir
+	dir := newTemplate(t, g).dir
 	folder, books := openFolder(t, dir), newLedger(g)
 	generation, fencedOff := 3, 0
 	for range number(t, roundsVar, 1) {

@@ -206,7 +206,7 @@ func scratch(t *testing.T) string {
 	if err != nil || space.Free < 1<<30 {
 		return t.TempDir()
 	}
-	dir, err := os.MkdirTemp(memory, "xenbackup-torture")
+	dir, err := os.MkdirTemp(memory, "xenbackup-torture") //nolint:usetesting // it is not in memory
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	return dir

@@ -66,7 +66,7 @@ type BackupMetadata struct {
 	Extra map[string]json.RawMessage
 }
 
-func (m *BackupMetadata) fields() map[string]field {
+func backupFields(m *BackupMetadata) map[string]field {
 	return map[string]field{
 		"jobId": stringField(&m.JobID), "jobName": stringField(&m.JobName),
 		"scheduleId": stringField(&m.ScheduleID), "scheduleName": stringField(&m.ScheduleName),
@@ -78,14 +78,14 @@ func (m *BackupMetadata) fields() map[string]field {
 // UnmarshalJSON decodes what Xen Orchestra wrote.
 func (m *BackupMetadata) UnmarshalJSON(data []byte) error {
 	*m = BackupMetadata{}
-	extra, err := decodeFields(data, m.fields())
+	extra, err := decodeFields(data, backupFields(m))
 	m.Extra = extra
 	return err
 }
 
 // MarshalJSON encodes compactly; Xen Orchestra indents these files.
 func (m BackupMetadata) MarshalJSON() ([]byte, error) {
-	return encodeFields(m.Extra, m.fields())
+	return encodeFields(m.Extra, backupFields(&m))
 }
 
 // Time returns when the backup was made.

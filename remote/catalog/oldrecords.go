@@ -25,8 +25,11 @@ func dateFromName(timestamp *int64, name string) error {
 func modernize(m *Metadata) error {
 	vm := []string{"is_a_template", "is_control_domain", "ha_always_run", "is_a_snapshot", "is_snapshot_from_vmpp"}
 	record, err := object(m.VM)
-	if err != nil || !isNumber(record["is_a_template"]) {
-		return nil // not an old one, or not a record at all
+	if err != nil {
+		return nil //nolint:nilerr // whoever needs the record will say so
+	}
+	if !isNumber(record["is_a_template"]) {
+		return nil
 	}
 	for _, r := range []*json.RawMessage{&m.VM, &m.VMSnapshot} {
 		if *r, err = withBooleans(*r, vm); err != nil {
