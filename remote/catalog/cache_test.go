@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -52,13 +53,13 @@ func encodeCache(t *testing.T, entries map[string]json.RawMessage) []byte {
 	return zipped(t, content)
 }
 
-func zipped(t testing.TB, content []byte) []byte {
-	t.Helper()
+func zipped(tb testing.TB, content []byte) []byte {
+	tb.Helper()
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
 	_, err := z.Write(content)
-	require.NoError(t, err)
-	require.NoError(t, z.Close())
+	require.NoError(tb, err)
+	require.NoError(tb, z.Close())
 	return out.Bytes()
 }
 
@@ -121,10 +122,7 @@ func TestCacheNeverLies(t *testing.T) {
 		right[key] = fmt.Appendf(bytes.TrimSuffix(data, []byte("}")), `,"_filename":%q,"isImmutable":false,"id":%q}`, key, key)
 	}
 	change := func(edit func(map[string]json.RawMessage)) []byte {
-		wrong := map[string]json.RawMessage{}
-		for key, entry := range right {
-			wrong[key] = entry
-		}
+		wrong := maps.Clone(right)
 		edit(wrong)
 		return encodeCache(t, wrong)
 	}
@@ -282,7 +280,8 @@ func TestFindFilters(t *testing.T) {
 	require.Equal(t, []string{"error"}, find(&catalog.Filter{Tag: "yearly"}))
 	require.Equal(t, ours[1:3], find(&catalog.Filter{VM: testVM, From: dateOf(2), Until: dateOf(4)}))
 
-	for range c.Find(t.Context(), nil) {
+	for _, err := range c.Find(t.Context(), nil) {
+		require.NoError(t, err)
 		break // ends what is read ahead
 	}
 }

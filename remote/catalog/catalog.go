@@ -71,7 +71,9 @@ func Open(ctx context.Context, fsys remote.Filesystem, opts *Options) (*Catalog,
 		return nil, err
 	}
 	_, isSealed := fsys.(*crypt.FS)
-	c := &Catalog{fsys: fsys, log: opts.Logger, lockWait: opts.LockWait, isSealed: isSealed, format: opts.Format, noClock: opts.IgnoreClock,
+	c := &Catalog{
+		fsys: fsys, log: opts.Logger, lockWait: opts.LockWait, isSealed: isSealed,
+		format: opts.Format, noClock: opts.IgnoreClock,
 		blocks: disk.NewBudget(blocksInFlight * disk.BlockSize),
 	}
 	if opts.AppendOnly {

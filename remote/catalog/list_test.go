@@ -195,6 +195,7 @@ func TestListingOfHugeAndHostileFiles(t *testing.T) {
 }
 
 func benchmarkList(b *testing.B, fsys func(tb testing.TB, dir string) remote.Filesystem, vms, each int, cached bool) {
+	b.Helper()
 	dir := manyPoints(b, vms, each)
 	if !cached {
 		withoutCaches(b, dir)
@@ -212,6 +213,7 @@ func benchmarkList(b *testing.B, fsys func(tb testing.TB, dir string) remote.Fil
 // Ten thousand points of 3.5 KiB each, of a hundred VMs or of one.
 func BenchmarkList(b *testing.B) {
 	onDisk := func(tb testing.TB, dir string) remote.Filesystem {
+		tb.Helper()
 		fsys, err := local.Open(dir, nil)
 		require.NoError(tb, err)
 		tb.Cleanup(func() { _ = fsys.Close() })

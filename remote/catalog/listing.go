@@ -143,30 +143,25 @@ func parseEntry(name string, entry []byte) (*Point, error) {
 	return p, nil
 }
 
-// yieldAll yields what was found, and tells whether to go on.
-func yieldAll(ctx context.Context, results iter.Seq[found], f *Filter, yield func(*Point, error) bool) bool {
+// yieldAll yields what was found and is wanted.
+func yieldAll(ctx context.Context, results iter.Seq[found], f *Filter, yield func(*Point, error) bool) {
 	for r := range results {
 		switch {
 		case r.gone:
 			continue
 		case ctx.Err() != nil:
-			return yieldEnd(ctx, yield)
+			yield(nil, context.Cause(ctx))
+			return
 		case r.err == nil && !f.Match(r.point):
 			continue
 		}
 		if !yield(r.point, r.err) || r.last {
-			return false
+			return
 		}
 	}
 	if ctx.Err() != nil {
-		return yieldEnd(ctx, yield)
+		yield(nil, context.Cause(ctx))
 	}
-	return true
-}
-
-func yieldEnd(ctx context.Context, yield func(*Point, error) bool) bool {
-	yield(nil, context.Cause(ctx))
-	return false
 }
 
 // scan yields the points of a VM from their files alone: what is to be deleted is
