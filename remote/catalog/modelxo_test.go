@@ -121,8 +121,11 @@ func (w *model) asXO(fsys remote.Filesystem, name string) error {
 	if state["step"] != vhd.StepCleanup || w.pick(2, "window") == 0 {
 		return nil
 	}
-	w.story = append(w.story, "  the youngest disk removed")
 	youngest = path.Join(path.Dir(name), youngest)
+	if _, err := fsys.Stat(w.ctx, youngest); errors.Is(err, fs.ErrNotExist) {
+		return nil // it was removed before
+	}
+	w.story = append(w.story, "  the youngest disk removed")
 	target := ""
 	if strings.HasSuffix(youngest, ".alias.vhd") {
 		alias, err := remote.ReadFile(w.ctx, fsys, youngest, 1024)
