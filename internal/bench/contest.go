@@ -22,7 +22,9 @@ const ChildArg = "-child"
 type Contest struct {
 	Runs   int // measurements of each contestant; the fastest counts
 	Wanted *regexp.Regexp
-	Bytes  int64 // what a contestant moves that does not say
+	Dir    string // where the files are
+	Size   int64  // of the disk
+	Bytes  int64  // what a contestant moves that does not say
 }
 
 // Report is what a child says about what it did.

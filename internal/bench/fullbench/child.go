@@ -59,7 +59,7 @@ func (b *fullBench) startPool(ctx context.Context, content string) (*poolProcess
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, bench.ChildArg, "pool", content, b.path("pool"))
+	cmd := exec.CommandContext(ctx, self, bench.ChildArg, "pool", content, b.Path("pool"))
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -13,62 +13,31 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"regexp"
-	"runtime"
 
 	"github.com/xenbackup/xenbackup/internal/bench"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, os.Args[1:])
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "fullbench:", err)
-		os.Exit(1)
-	}
-}
-
-func run(ctx context.Context, args []string) (err error) {
-	if len(args) > 0 && args[0] == bench.ChildArg {
-		return runChild(ctx, args[1:])
-	}
-	flags := flag.NewFlagSet("fullbench", flag.ContinueOnError)
-	mib := flags.Int64("mib", 2048, "size of the disk in MiB, all of it data")
-	runs := flags.Int("runs", 3, "measurements of each case; the fastest counts")
-	only := flags.String("only", "", "regular expression of the cases to run")
-	base := flags.String("dir", "/dev/shm", "where the files are made; about three times the disk is needed")
-	source := flags.String("files", "/usr/lib", "directory whose files are the content of the disk that compresses")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	wanted, err := regexp.Compile(*only)
-	if err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp(*base, "fullbench-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	b := &fullBench{Contest: bench.Contest{Runs: *runs, Wanted: wanted, Bytes: *mib << 20}, dir: dir}
-	fmt.Printf("%s/%s, %d processors, disks of %d MiB\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), *mib)
-	if err := b.plain(ctx); err != nil {
-		return err
-	}
-	return b.compressed(ctx, *source)
+	source := "/usr/lib"
+	(&bench.Program{
+		Name: "fullbench", MiB: 2048, Disk: "size of the disk in MiB, all of it data",
+		Room: "about three times the disk is needed", Child: runChild,
+		Flags: func(f *flag.FlagSet) {
+			f.StringVar(&source, "files", source, "directory whose files are the content of the disk that compresses")
+		},
+		Cases: func(ctx context.Context, c *bench.Contest) error {
+			b := &fullBench{c}
+			if err := b.plain(ctx); err != nil {
+				return err
+			}
+			return b.compressed(ctx, source)
+		},
+	}).Main()
 }
 
 // fullBench is one run of the program.
-type fullBench struct {
-	bench.Contest
-
-	dir string
-}
-
-func (b *fullBench) path(name string) string { return filepath.Join(b.dir, name) }
+type fullBench struct{ *bench.Contest }
 
 // plain is a disk that does not compress, as it is.
 func (b *fullBench) plain(ctx context.Context) error {
@@ -76,7 +45,7 @@ func (b *fullBench) plain(ctx context.Context) error {
 	if !b.Wanted.MatchString(title) {
 		return nil
 	}
-	content := b.path("content")
+	content := b.Path("content")
 	if err := random(content, b.Bytes); err != nil {
 		return err
 	}
@@ -89,7 +58,7 @@ func (b *fullBench) plain(ctx context.Context) error {
 }
 
 func (b *fullBench) comparePlain(ctx context.Context, title string, p *poolProcess) error {
-	folder := b.path("repository")
+	folder := b.Path("repository")
 	backup := bench.Ours(folder, "backup", folder, "none", p.address)
 	if err := b.Run(ctx, backup); err != nil {
 		return err
@@ -98,13 +67,13 @@ func (b *fullBench) comparePlain(ctx context.Context, title string, p *poolProce
 	if err != nil {
 		return err
 	}
-	same := b.path("archive")
+	same := b.Path("archive")
 	if err := os.Rename(archive, same); err != nil {
 		return err
 	}
 	return b.Compare(ctx, title,
 		backup,
-		bench.Contestant{Name: "copy and fsync of its bytes", Command: []string{bench.ChildArg, "copy", same, b.path("copy")}, Output: b.path("copy")},
+		bench.Contestant{Name: "copy and fsync of its bytes", Command: []string{bench.ChildArg, "copy", same, b.Path("copy")}, Output: b.Path("copy")},
 		bench.Contestant{Name: "MD5 of its bytes", Command: []string{bench.ChildArg, "md5", same}},
 	)
 }
@@ -115,7 +84,7 @@ func (b *fullBench) compressed(ctx context.Context, source string) error {
 	if !b.Wanted.MatchString(title) {
 		return nil
 	}
-	content := b.path("content")
+	content := b.Path("content")
 	size, err := files(content, source, b.Bytes/4)
 	if err != nil {
 		return err
@@ -126,7 +95,7 @@ func (b *fullBench) compressed(ctx context.Context, source string) error {
 	}
 	var all []bench.Contestant
 	for _, kind := range []string{"none", "native", "zstd"} {
-		folder := b.path("repository-" + kind)
+		folder := b.Path("repository-" + kind)
 		c := bench.Ours(folder, "backup", folder, kind, p.address)
 		c.Name, c.Bytes = "compression "+kind, size
 		all = append(all, c)

@@ -12,7 +12,7 @@ import (
 // all makes the files and runs the cases. The first contestant of each is the
 // one that the others are measured against.
 func (b *vhdBench) all(ctx context.Context) error {
-	raw, single := b.path("disk.raw"), b.path("disk.vhd")
+	raw, single := b.Path("disk.raw"), b.Path("disk.vhd")
 	if err := b.makeRaw(raw); err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func qemuConvert(name, output string, args ...string) bench.Contestant {
 }
 
 func (b *vhdBench) toVHD(ctx context.Context, raw, single string) error {
-	theirs, copied := b.path("qemu.vhd"), b.path("copy.raw")
+	theirs, copied := b.Path("qemu.vhd"), b.Path("copy.raw")
 	create := []string{"-f", "raw", "-O", "vpc", "-o", "force_size=on", raw}
 	err := b.Compare(ctx, "raw to dynamic VHD",
 		qemuConvert("qemu-img convert -W", theirs, append([]string{"-W"}, create...)...),
@@ -54,9 +54,9 @@ func (b *vhdBench) toVHD(ctx context.Context, raw, single string) error {
 }
 
 func (b *vhdBench) toRaw(ctx context.Context, raw, single string) error {
-	out := b.path("out.raw")
+	out := b.Path("out.raw")
 	defer os.Remove(out)
-	part := min(b.size, 64<<20)
+	part := min(b.Size, 64<<20)
 	err := b.Compare(ctx, "dynamic VHD to raw",
 		qemuConvert("qemu-img convert", out, "-f", "vpc", "-O", "raw", single),
 		qemuConvert("qemu-img convert -W", out, "-W", "-f", "vpc", "-O", "raw", single),
@@ -85,7 +85,7 @@ func (b *vhdBench) chain(ctx context.Context, raw, single string) error {
 	if err != nil {
 		return err
 	}
-	out := b.path("out.raw")
+	out := b.Path("out.raw")
 	err = b.Compare(ctx, "chain of 99 to raw",
 		named("xenbackup, a single image", bench.Ours(out, "raw", single, out)),
 		named("xenbackup, 99 images", bench.Ours(out, "raw", leaf, out)),
@@ -105,7 +105,7 @@ func (b *vhdBench) chain(ctx context.Context, raw, single string) error {
 		named("xenbackup, 99 images", bench.Ours("", "random", leaf)),
 	)
 	for k := range links {
-		if err := os.Remove(b.path(fmt.Sprintf("chain-%02d.vhd", k))); err != nil {
+		if err := os.Remove(b.Path(fmt.Sprintf("chain-%02d.vhd", k))); err != nil {
 			return err
 		}
 	}
@@ -118,21 +118,26 @@ func named(name string, c bench.Contestant) bench.Contestant {
 }
 
 func (b *vhdBench) merge(ctx context.Context, raw, _ string) error {
-	changed := min(256<<20, b.size/4)
-	copied := b.path("copied")
+	changed := min(256<<20, b.Size/4)
+	copied := b.Path("copied")
 	err := b.Compare(ctx, "merge of 256 MiB of changed blocks",
 		bench.Contestant{
 			Name: "dd, over as many bytes", Bytes: changed,
-			Command: []string{"dd", "if=" + b.path("new.vhd"), "of=" + b.path("old.vhd"), "bs=2M", "conv=notrunc", "status=none"},
+			Command: []string{"dd", "if=" + b.Path("new.vhd"), "of=" + b.Path("old.vhd"), "bs=2M", "conv=notrunc", "status=none"},
 			Before:  func() error { return b.makeMerge(changed) },
 		},
 		bench.Contestant{
-			Name: "xenbackup", Command: []string{bench.ChildArg, "merge", b.dir, "old.vhd", "new.vhd"}, Bytes: changed,
+			Name: "xenbackup", Command: []string{bench.ChildArg, "merge", b.Dir, "old.vhd", "new.vhd"}, Bytes: changed,
 			Before: func() error { return b.makeMerge(changed) },
+		},
+		bench.Contestant{
+			Name: "dd over them, then rm of the source", Bytes: changed,
+			Command: []string{"sh", "-c", `dd if="$0" of="$1" bs=2M conv=notrunc status=none && rm "$0"`, b.Path("new.vhd"), b.Path("old.vhd")},
+			Before:  func() error { return b.makeMerge(changed) },
 		},
 		bench.Contestant{Name: "dd, to a new file", Command: []string{"dd", "if=" + raw, "of=" + copied, "bs=2M", "count=" + strconv.FormatInt(changed>>21, 10), "status=none"}, Output: copied, Bytes: changed},
 	)
-	for _, name := range []string{copied, b.path("new.vhd"), b.path("old.vhd")} {
+	for _, name := range []string{copied, b.Path("new.vhd"), b.Path("old.vhd")} {
 		if err := os.RemoveAll(name); err != nil {
 			return err
 		}
@@ -141,7 +146,7 @@ func (b *vhdBench) merge(ctx context.Context, raw, _ string) error {
 }
 
 func (b *vhdBench) open(ctx context.Context, _, _ string) error {
-	huge := b.path("huge.vhd")
+	huge := b.Path("huge.vhd")
 	if err := makeHuge(huge); err != nil {
 		return err
 	}

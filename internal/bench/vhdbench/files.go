@@ -15,7 +15,7 @@ import (
 // dataBlocks returns the blocks of the disk that are data: 55 % of them.
 func (b *vhdBench) dataBlocks() []uint32 {
 	var blocks []uint32
-	for i := range uint32(b.size / disk.BlockSize) {
+	for i := range uint32(b.Size / disk.BlockSize) {
 		if i*11%20 < 11 {
 			blocks = append(blocks, i)
 		}
@@ -43,7 +43,7 @@ func (b *vhdBench) makeRaw(name string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := f.Truncate(b.size); err != nil {
+	if err := f.Truncate(b.Size); err != nil {
 		return err
 	}
 	buf := make([]byte, disk.BlockSize)
@@ -74,11 +74,11 @@ func (b *vhdBench) makeChain(raw string, links int) (leaf string, err error) {
 			}
 		}
 		leaf = fmt.Sprintf("chain-%02d.vhd", k)
-		l := vhd.Layout{Type: vhd.Dynamic, Size: b.size, UUID: vhd.UUID{byte(k + 1)}, Blocks: mine}
+		l := vhd.Layout{Type: vhd.Dynamic, Size: b.Size, UUID: vhd.UUID{byte(k + 1)}, Blocks: mine}
 		if k > 0 {
 			l.Type, l.ParentUUID, l.ParentName = vhd.Differencing, vhd.UUID{byte(k)}, fmt.Sprintf("chain-%02d.vhd", k-1)
 		}
-		err := writeVHD(b.path(leaf), l, func(buf []byte, block uint32) error {
+		err := writeVHD(b.Path(leaf), l, func(buf []byte, block uint32) error {
 			_, err := src.ReadAt(buf, int64(block)*disk.BlockSize)
 			return err
 		})
@@ -86,18 +86,18 @@ func (b *vhdBench) makeChain(raw string, links int) (leaf string, err error) {
 			return "", err
 		}
 	}
-	return b.path(leaf), nil
+	return b.Path(leaf), nil
 }
 
 // makeMerge makes an image and its child, which holds changed blocks of the given bytes.
 func (b *vhdBench) makeMerge(changed int64) error {
 	blocks := b.dataBlocks()[:changed/disk.BlockSize]
 	for k, name := range []string{"old.vhd", "new.vhd"} {
-		l := vhd.Layout{Type: vhd.Dynamic, Size: b.size, UUID: vhd.UUID{byte(k + 1)}, Blocks: blocks}
+		l := vhd.Layout{Type: vhd.Dynamic, Size: b.Size, UUID: vhd.UUID{byte(k + 1)}, Blocks: blocks}
 		if k > 0 {
 			l.Type, l.ParentUUID, l.ParentName = vhd.Differencing, vhd.UUID{byte(k)}, "old.vhd"
 		}
-		err := writeVHD(b.path(name), l, func(buf []byte, block uint32) error {
+		err := writeVHD(b.Path(name), l, func(buf []byte, block uint32) error {
 			fill(buf, block, byte(k))
 			return nil
 		})

@@ -19,7 +19,7 @@ func (b *xvaBench) all(ctx context.Context) error {
 		return err
 	}
 	for _, sum := range []string{"sha1", "xxhash"} {
-		if err := b.Run(ctx, bench.Ours("", "write", b.path("disk.raw"), b.path(sum+".xva"), sum, "none")); err != nil {
+		if err := b.Run(ctx, bench.Ours("", "write", b.Path("disk.raw"), b.Path(sum+".xva"), sum, "none")); err != nil {
 			return err
 		}
 	}
@@ -33,18 +33,18 @@ func (b *xvaBench) all(ctx context.Context) error {
 
 // makeRaw makes the disk as a sparse raw file; a quarter of the data is random.
 func (b *xvaBench) makeRaw() (err error) {
-	f, err := os.Create(b.path("disk.raw"))
+	f, err := os.Create(b.Path("disk.raw"))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := f.Truncate(b.size); err != nil {
+	if err := f.Truncate(b.Size); err != nil {
 		return err
 	}
 	const block = 2 << 20
 	buf := make([]byte, block)
-	for i := range b.size / block {
-		if i*11%20 >= 11 && i > 0 && i < b.size/block-1 {
+	for i := range b.Size / block {
+		if i*11%20 >= 11 && i > 0 && i < b.Size/block-1 {
 			continue
 		}
 		if i%4 == 0 {
@@ -70,15 +70,15 @@ func shell(name, output, script string, args ...string) bench.Contestant {
 const diskID = "Ref:3"
 
 func (b *xvaBench) read(ctx context.Context) error {
-	raw, dir := b.path("out.raw"), b.path("unpacked")
-	sha1, xxhash := b.path("sha1.xva"), b.path("xxhash.xva")
+	raw, dir := b.Path("out.raw"), b.Path("unpacked")
+	sha1, xxhash := b.Path("sha1.xva"), b.Path("xxhash.xva")
 	named := func(name, op, from string) bench.Contestant {
 		c := bench.Ours(raw, op, from, raw)
 		c.Name = name
 		return c
 	}
 	all := []bench.Contestant{
-		shell("xva-img disk-export, unpacked", raw, `xva-img -s disk-export "$1" "$2"`, b.path("ready/"+diskID+"/"), raw),
+		shell("xva-img disk-export, unpacked", raw, `xva-img -s disk-export "$1" "$2"`, b.Path("ready/"+diskID+"/"), raw),
 		named("xenbackup, archive as a stream", "read", sha1),
 		named("xenbackup, archive as a file", "convert", sha1),
 		named("xenbackup, stream with xxhash", "read", xxhash),
@@ -104,11 +104,11 @@ func (b *xvaBench) read(ctx context.Context) error {
 			}
 		}
 	}
-	return errors.Join(os.RemoveAll(raw), os.RemoveAll(dir), os.RemoveAll(b.path("ready")))
+	return errors.Join(os.RemoveAll(raw), os.RemoveAll(dir), os.RemoveAll(b.Path("ready")))
 }
 
 func (b *xvaBench) unpack(ctx context.Context, archive string) error {
-	dir := b.path("ready")
+	dir := b.Path("ready")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
@@ -117,13 +117,13 @@ func (b *xvaBench) unpack(ctx context.Context, archive string) error {
 
 func (b *xvaBench) open(ctx context.Context) error {
 	return b.Compare(ctx, "open: index of an archive",
-		shell("GNU tar -t", "", `tar --force-local -tf "$1" >/dev/null`, b.path("sha1.xva")),
-		bench.Ours("", "open", b.path("sha1.xva")),
+		shell("GNU tar -t", "", `tar --force-local -tf "$1" >/dev/null`, b.Path("sha1.xva")),
+		bench.Ours("", "open", b.Path("sha1.xva")),
 	)
 }
 
 func (b *xvaBench) write(ctx context.Context) error {
-	raw, out, dir := b.path("disk.raw"), b.path("out.xva"), b.path("packed")
+	raw, out, dir := b.Path("disk.raw"), b.Path("out.xva"), b.Path("packed")
 	chunks := dir + "/" + diskID
 	all := []bench.Contestant{
 		shell("xva-img disk-import, no archive", dir, `mkdir -p "$1"; xva-img disk-import "$1/" "$2"`, chunks, raw),
@@ -133,7 +133,7 @@ func (b *xvaBench) write(ctx context.Context) error {
 		shell("GNU tar -c of the chunks", out, `tar --force-local -cf "$1" -C "$2" .`, out, dir+"-ready"),
 	}
 	all[2].Name = "xenbackup, xxhash"
-	if err := b.Run(ctx, shell("", "", `mkdir "$2"; tar --force-local -xf "$1" -C "$2"`, b.path("sha1.xva"), dir+"-ready")); err != nil {
+	if err := b.Run(ctx, shell("", "", `mkdir "$2"; tar --force-local -xf "$1" -C "$2"`, b.Path("sha1.xva"), dir+"-ready")); err != nil {
 		return err
 	}
 	if _, err := exec.LookPath("xva-img"); err != nil {
@@ -144,20 +144,20 @@ func (b *xvaBench) write(ctx context.Context) error {
 }
 
 func (b *xvaBench) compress(ctx context.Context) error {
-	raw, out := b.path("disk.raw"), b.path("out.xva")
+	raw, out := b.Path("disk.raw"), b.Path("out.xva")
 	for _, kind := range []struct{ name, program string }{{"gzip", "gzip -1"}, {"zstd", "zstd -1 -T0"}} {
 		err := b.Compare(ctx, "compress: raw to archive, "+kind.name,
-			shell(kind.program+" of the plain archive", out, kind.program+` -q -c <"$1" >"$2"`, b.path("sha1.xva"), out),
+			shell(kind.program+" of the plain archive", out, kind.program+` -q -c <"$1" >"$2"`, b.Path("sha1.xva"), out),
 			bench.Ours(out, "write", raw, out, "sha1", kind.name),
 		)
 		if err != nil {
 			return err
 		}
-		packed := b.path(kind.name + ".xva")
+		packed := b.Path(kind.name + ".xva")
 		if err := b.Run(ctx, bench.Ours("", "write", raw, packed, "sha1", kind.name)); err != nil {
 			return err
 		}
-		raw := b.path("out.raw")
+		raw := b.Path("out.raw")
 		err = b.Compare(ctx, "read: archive to raw, "+kind.name,
 			shell(kind.program[:4]+" -d alone", out, kind.program[:4]+` -d -q -c <"$1" >"$2"`, packed, out),
 			bench.Ours(raw, "read", packed, raw),
@@ -179,13 +179,13 @@ func (b *xvaBench) sameAsDisk(name string) error {
 		return err
 	}
 	defer got.Close()
-	want, err := os.Open(b.path("disk.raw"))
+	want, err := os.Open(b.Path("disk.raw"))
 	if err != nil {
 		return err
 	}
 	defer want.Close()
 	x, y := make([]byte, 1<<20), make([]byte, 1<<20)
-	for off := int64(0); off < b.size; off += 1 << 20 {
+	for off := int64(0); off < b.Size; off += 1 << 20 {
 		n, err := got.ReadAt(x, off)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err

@@ -8,60 +8,17 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
-	"fmt"
-	"os"
-	"os/signal"
-	"path/filepath"
-	"regexp"
-	"runtime"
 
 	"github.com/xenbackup/xenbackup/internal/bench"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, os.Args[1:])
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "xvabench:", err)
-		os.Exit(1)
-	}
-}
-
-func run(ctx context.Context, args []string) (err error) {
-	if len(args) > 0 && args[0] == bench.ChildArg {
-		return runChild(ctx, args[1:])
-	}
-	flags := flag.NewFlagSet("xvabench", flag.ContinueOnError)
-	mib := flags.Int64("mib", 2048, "size of the disk in MiB; 55 % of it is data")
-	runs := flags.Int("runs", 3, "measurements of each case; the fastest counts")
-	only := flags.String("only", "", "regular expression of the cases to run")
-	base := flags.String("dir", "/dev/shm", "where the files are made; about five times the data is needed")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	wanted, err := regexp.Compile(*only)
-	if err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp(*base, "xvabench-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	b := &xvaBench{Contest: bench.Contest{Runs: *runs, Wanted: wanted}, dir: dir, size: *mib << 20}
-	fmt.Printf("%s/%s, %d processors, disk of %d MiB\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), *mib)
-	return b.all(ctx)
+	(&bench.Program{
+		Name: "xvabench", MiB: 2048, Disk: "size of the disk in MiB; 55 % of it is data",
+		Room: "about five times the data is needed", Child: runChild,
+		Cases: func(ctx context.Context, c *bench.Contest) error { return (&xvaBench{c}).all(ctx) },
+	}).Main()
 }
 
 // xvaBench is one run of the program.
-type xvaBench struct {
-	bench.Contest
-
-	dir  string
-	size int64 // of the disk; Bytes of it are data
-}
-
-func (b *xvaBench) path(name string) string { return filepath.Join(b.dir, name) }
+type xvaBench struct{ *bench.Contest }
