@@ -25,8 +25,10 @@ type ExportOptions struct {
 //
 // A point of another mode is [ErrMode]; the archive of a full one is there already,
 // see [catalog.Catalog.OpenArchive]. Nothing is buffered but a few MiB; after an error
-// what was written is no archive. When the point is deleted, or merged, meanwhile, the
-// error is catalog.ErrExpired or vhd.ErrChanged.
+// what was written is no archive. The point is under a [catalog.Lease] meanwhile, where
+// there can be one; one that is gone is fs.ErrNotExist before anything is written. When
+// another tool deletes or merges it all the same, the error is catalog.ErrExpired or
+// vhd.ErrChanged.
 func ExportXVA(ctx context.Context, cat *catalog.Catalog, p *catalog.Point, w io.Writer, opts *ExportOptions) (err error) {
 	if opts == nil {
 		opts = &ExportOptions{}
@@ -34,6 +36,11 @@ func ExportXVA(ctx context.Context, cat *catalog.Catalog, p *catalog.Point, w io
 	if p.Metadata.Mode != catalog.ModeDelta {
 		return fmt.Errorf("%w: %s is a %q one", ErrMode, p.ID, p.Metadata.Mode)
 	}
+	release, err := protect(ctx, cat, p, nil)
+	if err != nil {
+		return err
+	}
+	defer release()
 	b := &ovaBuilder{point: p, name: opts.Name, refs: map[string]string{}, sizes: map[string]int64{}}
 	var open []*catalog.Disk
 	defer func() {

@@ -2,6 +2,7 @@ package restore_test
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -88,6 +89,39 @@ func TestArchiveOfADeltaPointHasWhatTheVMHad(t *testing.T) {
 		require.Empty(t, vdi.OtherConfig)
 	}
 	require.Empty(t, w.pool.Leaks())
+}
+
+// watched calls back before the first byte.
+type watched struct {
+	bytes.Buffer
+	first func()
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	if w.Len() == 0 {
+		w.first()
+	}
+	return w.Buffer.Write(p)
+}
+
+func TestPointIsUnderALeaseWhileItIsExported(t *testing.T) {
+	w := newWorld(t)
+	leases := func() []os.DirEntry {
+		entries, err := os.ReadDir(filepath.Join(w.repo.Dir, ".xenbackup", "leases", deltaVM))
+		require.NoError(t, err)
+		return entries
+	}
+	archive := &watched{}
+	archive.first = func() { require.Len(t, leases(), 1) }
+	require.NoError(t, restore.ExportXVA(t.Context(), w.cat, w.point(t, secondPoint), archive, nil))
+	require.NotZero(t, archive.Len())
+	require.Empty(t, leases())
+
+	gone := w.point(t, firstPoint)
+	require.NoError(t, os.Remove(filepath.Join(w.repo.Dir, filepath.FromSlash(gone.ID))))
+	archive.Reset()
+	require.ErrorIs(t, restore.ExportXVA(t.Context(), w.cat, gone, archive, nil), fs.ErrNotExist)
+	require.Zero(t, archive.Len())
 }
 
 func TestExportOfADamagedChainIsNoArchive(t *testing.T) {

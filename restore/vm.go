@@ -59,9 +59,9 @@ const restoredTag = "restored from backup"
 // beside it or the tag of its encryption; see [catalog.Archive]. One that is damaged
 // makes no VM.
 //
-// No lock is taken on the repository. If the point is deleted meanwhile, or a
-// merge moves what is read, VM fails with catalog.ErrExpired or vhd.ErrChanged
-// rather than make a VM of mixed content.
+// The point is under a [catalog.Lease], where there can be one. If another tool, such as
+// Xen Orchestra, deletes it all the same, or merges what is read, VM fails with
+// catalog.ErrExpired or vhd.ErrChanged rather than make a VM of mixed content.
 //
 // The VM is halted. One that was suspended comes back so, with its memory and with
 // new MAC addresses, from the archive of a full point; otherwise without. When
