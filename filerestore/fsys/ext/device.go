@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/xenbackup/xenbackup/filerestore/fsys"
+	"github.com/xenbackup/xenbackup/filerestore/fsys/internal/pages"
 )
 
 // device is the volume as it is after recovery: what the journal holds hides
@@ -14,12 +15,12 @@ type device struct {
 	size      int64
 	blockSize int64
 	over      overlay
-	pages     *pageCache
+	pages     *pages.Cache
 }
 
 func newDevice(r io.ReaderAt, size, blockSize, cacheSize int64, over overlay) *device {
 	d := &device{r: r, size: size, blockSize: blockSize, over: over}
-	d.pages = newPageCache(max(blockSize, pageSize), cacheSize)
+	d.pages = pages.New(max(blockSize, pages.Size), cacheSize)
 	return d
 }
 
@@ -47,7 +48,7 @@ func readFull(r io.ReaderAt, size int64, p []byte, off int64) error {
 
 // bytes returns metadata from the cache, not to be written to.
 func (d *device) bytes(off, n int64) ([]byte, error) {
-	size := d.pages.size
+	size := d.pages.PageSize()
 	if off < 0 || off > d.size-n {
 		return nil, formatError("volume", "", off, fmt.Errorf("%w: metadata of %d bytes beyond its end at %d", fsys.ErrCorrupt, n, d.size))
 	}
@@ -55,7 +56,7 @@ func (d *device) bytes(off, n int64) ([]byte, error) {
 		p := make([]byte, n)
 		return p, d.readAt(p, off)
 	}
-	page, err := d.pages.get(off/size, func(index int64) ([]byte, error) {
+	page, err := d.pages.Get(off/size, func(index int64) ([]byte, error) {
 		p := make([]byte, min(size, d.size-index*size))
 		return p, d.readAt(p, index*size)
 	})

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/xenbackup/xenbackup/filerestore/fsys"
+	"github.com/xenbackup/xenbackup/filerestore/fsys/internal/pages"
 )
 
 // Options of [Open]. Nil and zero fields mean the defaults.
@@ -70,7 +71,7 @@ func (f *FS) load(r io.ReaderAt, size, cacheSize int64, over overlay) error {
 	if size < superOffset+superSize {
 		return formatError("superblock", "", superOffset, fmt.Errorf("%w: volume of %d bytes", fsys.ErrWrongFormat, size))
 	}
-	blockSize := int64(pageSize)
+	blockSize := int64(pages.Size)
 	if f.sb != nil {
 		blockSize = f.sb.blockSize
 	}

@@ -1,14 +1,16 @@
-package ext
+// Package pages keeps what readers of volumes read again and again: their
+// metadata, in pages, as many as fit the memory given.
+package pages
 
 import "sync"
 
-// pageSize is the unit in which metadata is read and cached, unless blocks are
+// Size is the unit in which metadata is read and cached, unless blocks are
 // larger: neighbours in an inode table or directory come with one read.
-const pageSize = 32 << 10
+const Size = 32 << 10
 
-// pageCache keeps the metadata read last. Pages are never written to, so that
-// who holds one may keep it after it was dropped.
-type pageCache struct {
+// Cache keeps the metadata read last. Pages are never written to, so that
+// who holds one may keep it after it was dropped. Safe for concurrent use.
+type Cache struct {
 	size   int64 // of a page
 	shards [8]cacheShard
 }
@@ -29,8 +31,9 @@ type cachedPage struct {
 	used   bool
 }
 
-func newPageCache(size, memory int64) *pageCache {
-	c := &pageCache{size: size}
+// New makes a cache of pages of the given size, that keeps about memory bytes.
+func New(size, memory int64) *Cache {
+	c := &Cache{size: size}
 	for i := range c.shards {
 		c.shards[i].limit = int(max(1, memory/size/int64(len(c.shards))))
 		c.shards[i].index = make(map[int64]*cachedPage)
@@ -38,9 +41,12 @@ func newPageCache(size, memory int64) *pageCache {
 	return c
 }
 
-// get returns a page, by load where it is not known. Two that miss at once
+// PageSize returns the size of a page.
+func (c *Cache) PageSize() int64 { return c.size }
+
+// Get returns a page, by load where it is not known. Two that miss at once
 // both load: that is harmless, and no one waits for another's read.
-func (c *pageCache) get(number int64, load func(int64) ([]byte, error)) ([]byte, error) {
+func (c *Cache) Get(number int64, load func(int64) ([]byte, error)) ([]byte, error) {
 	s := &c.shards[number%int64(len(c.shards))]
 	s.mu.Lock()
 	if p := s.index[number]; p != nil {
