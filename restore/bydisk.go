@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/xenbackup/xenbackup/remote/catalog"
 	"github.com/xenbackup/xenbackup/xva"
@@ -48,6 +49,16 @@ func vmByDisk(
 
 // placeArchive finds out where each disk of an archive goes.
 func placeArchive(ctx context.Context, pool Pool, ova *xva.OVA, opts *Options) ([]placement, error) {
+	listed, err := archiveDisks(ova)
+	if err != nil {
+		return nil, err
+	}
+	infos := slices.DeleteFunc(listed, func(d catalog.DiskInfo) bool { return d.Memory })
+	return placeDisks(ctx, pool, infos, opts)
+}
+
+// archiveDisks returns what an archive says of its disks.
+func archiveDisks(ova *xva.OVA) ([]catalog.DiskInfo, error) {
 	listed, err := ova.Disks()
 	if err != nil {
 		return nil, fmt.Errorf("restore: %w", err)
@@ -55,14 +66,12 @@ func placeArchive(ctx context.Context, pool Pool, ova *xva.OVA, opts *Options) (
 	var infos []catalog.DiskInfo
 	for _, d := range listed {
 		vdi := ova.Object(d.ID)
-		if vdi.Text("type") == "suspend" {
-			continue
-		}
 		infos = append(infos, catalog.DiskInfo{
 			Ref: d.ID, VDI: vdi.Text("uuid"), SourceVDI: vdi.Text("uuid"), Name: vdi.Text("name_label"), Size: d.Size,
+			Memory: vdi.Text("type") == "suspend",
 		})
 	}
-	return placeDisks(ctx, pool, infos, opts)
+	return infos, nil
 }
 
 // provenBlocks reads the whole archive, and returns the blocks of each disk that hold

@@ -34,7 +34,8 @@
 // made as that of a delta, by this package, of what is in the archive: on pools that
 // are older, with an SR for each disk, or without some of them.
 //
-// [ExportXVA] makes an archive of a delta point.
+// [ExportXVA] makes an archive of a delta point; [OpenDisk] reads a single disk of any
+// point, without a pool.
 //
 // What is kept of a VM is what makes one like it. References to objects of the
 // pool it came from (home server, vApp, snapshot schedule) are dropped, and so

@@ -18,7 +18,7 @@ var (
 	// changed then.
 	ErrUnknownSR = errors.New("restore: unknown SR")
 
-	// ErrUnknownDisk is returned for a disk in Options.MapSRs that the point does
-	// not have. Nothing was changed then.
+	// ErrUnknownDisk is returned for a disk, of [OpenDisk] or in Options.MapSRs, that
+	// the point does not have. Nothing was changed then.
 	ErrUnknownDisk = errors.New("restore: unknown disk")
 )
