@@ -2,7 +2,11 @@
 // once, writes it to every repository of the job, and keeps as many points as
 // the settings say.
 //
-// A [Job] is XO's JSON; a [Runner] runs it. The run of one VM:
+// A [Job] is XO's JSON; a [Runner] runs it. Which VMs it backs up is decided when
+// it runs, by the job's list of ids or the pattern of XO's smart mode, over all
+// pools of the runner; see [selector]. What is left out though it fits is told, as
+// an info of the run or, of a listed VM, a task that is skipped; a VM that is not
+// found and a pool that cannot be asked are failures. The run of one VM:
 //
 //	guard            refuse a VM that migrates, or a replica of the job itself
 //	clean-vm         per repository: lock the VM's folder, finish interrupted merges

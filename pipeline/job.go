@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+
+	"github.com/xenbackup/xenbackup/selector"
 )
 
 // Job is a backup job as XO stores it. What this package does not know is kept
@@ -14,7 +16,7 @@ type Job struct {
 	Name     string                     `json:"name"`
 	Type     string                     `json:"type"` // "backup"
 	Mode     string                     `json:"mode"` // "delta" or "full"
-	VMs      json.RawMessage            `json:"vms"`  // a pattern; see [Job.VMIDs]
+	VMs      json.RawMessage            `json:"vms"`  // a pattern; see [Job.Selector]
 	Remotes  json.RawMessage            `json:"remotes,omitempty"`
 	Settings map[string]json.RawMessage `json:"settings,omitempty"` // by scope; see [Job.Resolve]
 
@@ -25,8 +27,8 @@ type Job struct {
 	Extra map[string]json.RawMessage `json:"-"`
 }
 
-// ErrPatternUnsupported is returned for a job that names its VMs or remotes in a
-// way other than by their ids.
+// ErrPatternUnsupported is returned for a job that names its remotes in a way other
+// than by their ids, and by [Job.VMIDs].
 var ErrPatternUnsupported = errors.New("pipeline: pattern not supported")
 
 // Types and modes of jobs that this package runs.
@@ -54,7 +56,7 @@ func IDs(ids ...string) json.RawMessage {
 	return text
 }
 
-// VMIDs returns the uuids of the VMs that the job names, in its order. The pattern
+// VMIDs returns the uuids of the VMs that the job lists, in its order. The pattern
 // is {"id":"u"} or {"id":{"__or":["u1","u2"]}}; any other is [ErrPatternUnsupported].
 func (j *Job) VMIDs() ([]string, error) { return idsOf("vms", j.VMs) }
 
@@ -125,8 +127,10 @@ func (j *Job) Validate() error {
 	if c := j.Compression; c != nil && *c != CompressionNone && *c != CompressionNative && *c != CompressionZstd {
 		errs = append(errs, fmt.Errorf("pipeline: compression %q: only %q, %q and none are supported", *c, CompressionNative, CompressionZstd))
 	}
-	_, err := j.VMIDs()
-	errs = append(errs, err)
+	_, err := j.Selector(nil)
+	if !errors.Is(err, selector.ErrNoMatch) { // a list of none is for the run to report
+		errs = append(errs, err)
+	}
 	_, err = j.RemoteIDs()
 	errs = append(errs, err)
 	for scope := range j.Settings {

@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"slices"
 	"sync"
 
 	"github.com/xenbackup/xenbackup/pipeline/task"
 	"github.com/xenbackup/xenbackup/remote/catalog"
 	"github.com/xenbackup/xenbackup/vhd/disk"
-	"github.com/xenbackup/xenbackup/xapi"
 )
 
 // RunnerOptions says what a [Runner] works with.
@@ -35,6 +33,10 @@ type RunnerOptions struct {
 	// of the default size.
 	Budget *disk.Budget
 
+	// ListedNoBackup backs up VMs tagged xo:no-bak when a job lists them by their
+	// ids. By default the tag always counts, as XO's manual says.
+	ListedNoBackup bool
+
 	// Logger hears of the start and the end of runs. nil discards.
 	Logger *slog.Logger
 
@@ -47,6 +49,9 @@ type RunnerOptions struct {
 type Runner struct {
 	opts RunnerOptions
 	vms  *LocalLimiter // one slot per VM
+
+	mu    sync.Mutex
+	uuids map[string]string // of pools that have answered, by their names
 }
 
 // NewRunner returns a runner. The options are copied; at least one pool is needed.
@@ -54,7 +59,7 @@ func NewRunner(opts *RunnerOptions) (*Runner, error) {
 	if opts == nil || len(opts.Pools) == 0 {
 		return nil, errors.New("pipeline: runner without a pool")
 	}
-	r := &Runner{opts: *opts, vms: NewLimiter(Limits{VM: 1})}
+	r := &Runner{opts: *opts, vms: NewLimiter(Limits{VM: 1}), uuids: map[string]string{}}
 	r.opts.Pools = maps.Clone(opts.Pools)
 	if r.opts.Limiter == nil {
 		r.opts.Limiter = NewLimiter(DefaultLimits())
@@ -110,11 +115,15 @@ func (r *Runner) Run(ctx context.Context, job *Job, opts *RunOptions) (*task.Run
 }
 
 func (r *Runner) run(ctx context.Context, job *Job, opts *RunOptions, settings Settings, run *task.Run) error {
-	vms, err := selectVMs(job, opts)
+	vms, err := r.selectVMs(ctx, job, opts, run)
 	if err != nil {
 		return err
 	}
-	run.Info("vms", map[string]any{"vms": vms})
+	ids := make([]string, len(vms))
+	for i, vm := range vms {
+		ids[i] = vm.id
+	}
+	run.Info("vms", map[string]any{"vms": ids})
 	for _, key := range settings.NotHonoured {
 		run.Warning("setting not supported, and passed over", map[string]any{"setting": key})
 	}
@@ -124,7 +133,7 @@ func (r *Runner) run(ctx context.Context, job *Job, opts *RunOptions, settings S
 	}
 	concurrency := NewLimiter(Limits{VM: settings.Concurrency})
 	var wg sync.WaitGroup
-	for _, uuid := range vms {
+	for _, vm := range vms {
 		// The slot is taken here, one after the other: VMs start in the job's order.
 		slot, release, err := concurrency.Acquire(ctx, Key{Op: OpVM})
 		if err != nil {
@@ -132,7 +141,7 @@ func (r *Runner) run(ctx context.Context, job *Job, opts *RunOptions, settings S
 		}
 		wg.Go(func() {
 			defer release()
-			r.backUpVM(slot, job, opts, uuid, remotes, run)
+			r.backUpVM(slot, job, opts, vm, remotes, run)
 		})
 	}
 	wg.Wait()
@@ -140,21 +149,6 @@ func (r *Runner) run(ctx context.Context, job *Job, opts *RunOptions, settings S
 		return context.Cause(ctx)
 	}
 	return nil
-}
-
-// selectVMs returns the uuids of the VMs to back up.
-func selectVMs(job *Job, opts *RunOptions) ([]string, error) {
-	vms, err := job.VMIDs()
-	if err != nil {
-		return nil, err
-	}
-	if len(opts.VMs) > 0 {
-		vms = slices.DeleteFunc(vms, func(id string) bool { return !slices.Contains(opts.VMs, id) })
-	}
-	if len(vms) == 0 {
-		return nil, &task.SkipError{Reason: task.ReasonNoVMs}
-	}
-	return vms, nil
 }
 
 // namedCatalog is a repository of the job.
@@ -191,22 +185,10 @@ func (r *Runner) openRemotes(ctx context.Context, job *Job, run *task.Run) ([]na
 	return open, nil
 }
 
-// backUpVM finds a VM, waits until no other job has it, and backs it up.
-func (r *Runner) backUpVM(ctx context.Context, job *Job, opts *RunOptions, uuid string, remotes []namedCatalog, run *task.Run) {
-	data := map[string]any{"type": "VM", "id": uuid}
-	pool, ref, err := r.findVM(ctx, uuid)
-	if err == nil {
-		var name string
-		if err = r.opts.Pools[pool].Call(ctx, "VM.get_name_label", &name, ref); err == nil {
-			data["name_label"] = name
-		}
-	}
-	tk := run.Start("backup VM", data)
-	if err != nil {
-		tk.Fail(coded(err))
-		return
-	}
-	slot, release, err := r.vms.Acquire(ctx, Key{Pool: uuid, Op: OpVM})
+// backUpVM waits until no other job has the VM, and backs it up.
+func (r *Runner) backUpVM(ctx context.Context, job *Job, opts *RunOptions, vm chosenVM, remotes []namedCatalog, run *task.Run) {
+	tk := run.Start("backup VM", map[string]any{"type": "VM", "id": vm.id, "name_label": vm.name})
+	slot, release, err := r.vms.Acquire(ctx, Key{Pool: vm.id, Op: OpVM})
 	if err != nil {
 		tk.Fail(err)
 		return
@@ -214,10 +196,10 @@ func (r *Runner) backUpVM(ctx context.Context, job *Job, opts *RunOptions, uuid 
 	defer release()
 	v := &vmRun{
 		job: job, schedule: opts.ScheduleID, force: opts.ForceFull,
-		poolID: pool, pool: r.opts.Pools[pool], ref: ref,
+		poolID: vm.pool, pool: r.opts.Pools[vm.pool], ref: vm.ref,
 		limiter: r.opts.Limiter, budget: r.opts.Budget, task: tk,
 	}
-	if err = v.configure(uuid, remotes); err == nil {
+	if err = v.configure(vm.id, remotes); err == nil {
 		err = v.run(slot)
 	}
 	tk.Fail(coded(err)) // nil is success, as far as the targets succeeded
@@ -245,18 +227,4 @@ func (v *vmRun) configure(uuid string, remotes []namedCatalog) (err error) {
 		}
 	}
 	return nil
-}
-
-// findVM looks for a VM in all pools. A pool that cannot be asked counts only if
-// no other has the VM.
-func (r *Runner) findVM(ctx context.Context, uuid string) (pool string, ref xapi.Ref[xapi.VM], err error) {
-	var errs []error
-	for _, id := range slices.Sorted(maps.Keys(r.opts.Pools)) {
-		ref, err := xapi.ByUUID[xapi.VM](ctx, r.opts.Pools[id], uuid)
-		if err == nil {
-			return id, ref, nil
-		}
-		errs = append(errs, fmt.Errorf("pool %s: %w", id, err))
-	}
-	return "", "", fmt.Errorf("pipeline: vm %s: %w", uuid, errors.Join(errs...))
 }

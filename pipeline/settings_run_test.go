@@ -14,6 +14,7 @@ import (
 	"github.com/xenbackup/xenbackup/remote"
 	"github.com/xenbackup/xenbackup/remote/catalog"
 	"github.com/xenbackup/xenbackup/remote/crypt"
+	"github.com/xenbackup/xenbackup/selector"
 	"github.com/xenbackup/xenbackup/xapi"
 )
 
@@ -157,13 +158,14 @@ func TestUnsupportedSettingIsAWarningNotSilence(t *testing.T) {
 
 func TestRefusedJobHasARunThatSaysWhy(t *testing.T) {
 	w := newWorld(t, "r")
-	w.job.VMs = json.RawMessage(`{"type":"VM"}`)
+	w.job.VMs = json.RawMessage(`{"tags":{"__some":["x"]}}`)
 	run, err := w.run()
-	require.ErrorIs(t, err, pipeline.ErrPatternUnsupported)
+	require.ErrorContains(t, err, "vms: selector: pattern: tags.__some: not an operator")
 	require.Equal(t, task.Failure, run.Status())
 	w.job.VMs = pipeline.IDs("a")
 	run, err = w.run(func(o *pipeline.RunOptions) { o.VMs = []string{"b"} })
 	require.Error(t, err)
+	require.ErrorIs(t, err, selector.ErrNoMatch)
 	require.Equal(t, task.Skipped, run.Status())
 	require.Empty(t, w.pool.Snapshots())
 }

@@ -21,10 +21,16 @@ const (
 type SkipError struct {
 	// Reason is the whole message, since XO tells skipped tasks by it.
 	Reason string
+
+	// Err is what the reason stands for; it may be nil.
+	Err error
 }
 
 // Error returns the reason.
 func (e *SkipError) Error() string { return e.Reason }
+
+// Unwrap returns Err.
+func (e *SkipError) Unwrap() error { return e.Err }
 
 // The reasons that XO knows; it shows a failure with any other message as a failure.
 const (
