@@ -108,19 +108,23 @@ func TestValidateSaysWhatIsWrong(t *testing.T) {
 	}
 	require.NoError(t, valid().Validate())
 	for want, change := range map[string]func(*pipeline.Job){
-		"job without an id":                               func(j *pipeline.Job) { j.ID = "" },
-		`job type "mirrorBackup": only "backup"`:          func(j *pipeline.Job) { j.Type = "mirrorBackup" },
-		`job mode "other": only "delta" and "full"`:       func(j *pipeline.Job) { j.Mode = "other" },
-		`compression "xz": only "native", "zstd" and no`:  func(j *pipeline.Job) { j.Compression = new("xz") },
-		`vms: selector: pattern: tags.__or: needs a list`: func(j *pipeline.Job) { j.VMs = json.RawMessage(`{"tags":{"__or":"x"}}`) },
-		`vms: selector: pattern: not an object: null`:     func(j *pipeline.Job) { j.VMs = json.RawMessage(`null`) },
-		`setting exportRetention: "x": not a whole`:       settings(`{"exportRetention":"x"}`),
-		`setting exportRetention: -1: negative`:           settings(`{"exportRetention":-1}`),
-		`setting exportRetention: 1.5: not a whole`:       settings(`{"exportRetention":1.5}`),
-		`setting deleteFirst: 1: neither true nor false`:  settings(`{"deleteFirst":1}`),
-		`setting reportWhen: 1: not a string`:             settings(`{"reportWhen":1}`),
-		`setting longTermRetention: {"daily":{}}: not su`: settings(`{"longTermRetention":{"daily":{}}}`),
-		`scope "": 3: not a JSON object`:                  settings(`3`),
+		"job without an id":                                      func(j *pipeline.Job) { j.ID = "" },
+		`job type "mirrorBackup": only "backup"`:                 func(j *pipeline.Job) { j.Type = "mirrorBackup" },
+		`job mode "other": only "delta" and "full"`:              func(j *pipeline.Job) { j.Mode = "other" },
+		`compression "xz": only "native", "zstd" and no`:         func(j *pipeline.Job) { j.Compression = new("xz") },
+		`vms: selector: pattern: tags.__or: needs a list`:        func(j *pipeline.Job) { j.VMs = json.RawMessage(`{"tags":{"__or":"x"}}`) },
+		`vms: selector: pattern: not an object: null`:            func(j *pipeline.Job) { j.VMs = json.RawMessage(`null`) },
+		`setting exportRetention: "x": not a whole`:              settings(`{"exportRetention":"x"}`),
+		`setting exportRetention: -1: negative`:                  settings(`{"exportRetention":-1}`),
+		`setting exportRetention: 1.5: not a whole`:              settings(`{"exportRetention":1.5}`),
+		`setting deleteFirst: 1: neither true nor false`:         settings(`{"deleteFirst":1}`),
+		`setting reportWhen: 1: not a string`:                    settings(`{"reportWhen":1}`),
+		`{"daily":{"retention":7}}: needs the setting timezone`:  settings(`{"longTermRetention":{"daily":{"retention":7}}}`),
+		`no period "hourly": there are daily, weekly`:            settings(`{"longTermRetention":{"hourly":{"retention":7}}}`),
+		`daily: json: unknown field "keep"`:                      settings(`{"longTermRetention":{"daily":{"keep":7}}}`),
+		`daily: no setting "firstDayOfWeek": there is firstHour`: settings(`{"longTermRetention":{"daily":{"retention":7,"settings":{"firstDayOfWeek":1}}}}`),
+		`setting timezone: "Mars/Olympus": not the name of a`:    settings(`{"timezone":"Mars/Olympus","longTermRetention":{"daily":{"retention":7}}}`),
+		`scope "": 3: not a JSON object`:                         settings(`3`),
 	} {
 		job := valid()
 		change(job)

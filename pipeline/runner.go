@@ -216,7 +216,7 @@ func (v *vmRun) configure(uuid string, remotes []namedCatalog) (err error) {
 		if err != nil {
 			return err
 		}
-		if own.ExportRetention > 0 {
+		if own.keeps() {
 			v.targets = append(v.targets, &target{id: remote.id, catalog: remote.catalog, settings: own})
 		}
 	}

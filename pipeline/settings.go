@@ -7,13 +7,15 @@ import (
 	"maps"
 	"math"
 	"slices"
+
+	"github.com/xenbackup/xenbackup/remote/catalog"
 )
 
 // Settings are the settings of a job that this package acts on, resolved for one
 // scope. XO's names and defaults.
 type Settings struct {
 	// ExportRetention is how many restore points a target keeps per schedule. 0:
-	// the target is not written to.
+	// the target is not written to, unless LongTerm keeps something.
 	ExportRetention int
 	// SnapshotRetention is how many snapshots of each schedule stay on the pool;
 	// the newest of the job stays in any case, as the base of the next delta.
@@ -39,6 +41,10 @@ type Settings struct {
 	// MaxMergedDeltasPerRun bounds how many points of a target expire in one run,
 	// the oldest first: no bound when absent, and none expires for 0.
 	MaxMergedDeltasPerRun int
+	// LongTerm is what a target keeps of a schedule besides the newest points: one of
+	// each day, week, month or year. nil is nothing. XO's longTermRetention, in the
+	// time zone of the setting timezone.
+	LongTerm *catalog.LongTerm
 	// ReportWhen says when somebody wants to hear of a run. It is shown in the
 	// run's task; who reports acts on it.
 	ReportWhen string
@@ -105,14 +111,40 @@ func decodeSettings(raw map[string]json.RawMessage) (Settings, error) {
 			if err := decodeSetting(key, value, target); err != nil {
 				return Settings{}, err
 			}
-		} else if err := refuse(key, value); err != nil {
-			return Settings{}, err
 		} else if slices.Contains(notHonoured, key) && !isOff(value) {
 			s.NotHonoured = append(s.NotHonoured, key)
 		}
 	}
 	slices.Sort(s.NotHonoured)
-	return s, nil
+	return s, s.decodeLongTerm(raw)
+}
+
+func (s *Settings) decodeLongTerm(raw map[string]json.RawMessage) (err error) {
+	value := raw["longTermRetention"]
+	if isUnset(value) || isOff(value) {
+		return nil
+	}
+	var timezone string
+	if zone := raw["timezone"]; !isUnset(zone) {
+		if err := decodeSetting("timezone", zone, &timezone); err != nil {
+			return err
+		}
+	}
+	s.LongTerm, err = longTermOf(value, timezone)
+	return err
+}
+
+// keeps says that a target keeps anything of a schedule.
+func (s *Settings) keeps() bool { return s.ExportRetention > 0 || s.LongTerm != nil }
+
+// retention is what a target keeps of the points of a schedule. The point of the run is
+// kept in any case.
+func (s *Settings) retention(schedule, mode string) catalog.Retention {
+	r := catalog.Retention{ScheduleID: schedule, Mode: mode, Keep: max(1, s.ExportRetention), LongTerm: s.LongTerm}
+	if mode == catalog.ModeDelta && s.MaxMergedDeltasPerRun < math.MaxInt {
+		r.AtMost = s.MaxMergedDeltasPerRun
+	}
+	return r
 }
 
 // isUnset says that XO's form left the field empty.
@@ -149,15 +181,6 @@ func decodeSetting(key string, value json.RawMessage, target any) error {
 		if json.Unmarshal(value, target) != nil {
 			return wrong("not a string")
 		}
-	}
-	return nil
-}
-
-// refuse rejects settings that cannot be passed over without losing what
-// somebody wanted kept.
-func refuse(key string, value json.RawMessage) error {
-	if key == "longTermRetention" && !isOff(value) {
-		return &SettingError{Key: key, Value: shortened(value), Reason: "not supported, and without it points would be deleted that it keeps"}
 	}
 	return nil
 }

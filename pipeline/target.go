@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"sync"
 
 	"github.com/xenbackup/xenbackup/pipeline/task"
@@ -112,12 +111,13 @@ func (t *target) progress(planned, written int64) {
 func (t *target) begin(ctx context.Context, parent *task.Task, spec catalog.PointSpec, isFull bool) {
 	t.export = parent.Start("export", map[string]any{"type": "remote", "id": t.id, "isFull": isFull})
 	t.transfer = t.export.Start("transfer", nil)
+	spec.LongTerm = t.settings.LongTerm
 	if err := t.newPoint(ctx, spec); err != nil { // before anything is deleted for it
 		t.drop(err)
 		return
 	}
 	if t.settings.DeleteFirst {
-		if err := t.expire(ctx, spec.ScheduleID, t.settings.ExportRetention-1); err != nil {
+		if err := t.expire(ctx, spec.ScheduleID, true); err != nil {
 			t.drop(err)
 		}
 	}
@@ -149,7 +149,7 @@ func (t *target) commit(ctx context.Context, m catalog.Metadata) {
 // finish expires points and cleans up after them, once the new one is safe. As in
 // XO, the cleaning belongs to the export of a delta, and to the VM, vm, otherwise.
 func (t *target) finish(ctx context.Context, schedule string, vm *task.Task) {
-	err := t.expire(ctx, schedule, t.settings.ExportRetention)
+	err := t.expire(ctx, schedule, false)
 	if unreadable, ok := errors.AsType[*catalog.PointError](err); ok {
 		t.export.Warning("nothing expires while a point cannot be read", map[string]any{"path": unreadable.Path, "error": err.Error()})
 		err = nil // the new point is safe
@@ -164,18 +164,20 @@ func (t *target) finish(ctx context.Context, schedule string, vm *task.Task) {
 }
 
 // expire deletes the points of the schedule that retention does not keep, of
-// deltas at most as many as may be merged in one run. Keeping none is not possible.
-func (t *target) expire(ctx context.Context, schedule string, keep int) error {
-	mode, most := catalog.ModeDelta, t.settings.MaxMergedDeltasPerRun
+// deltas at most as many as may be merged in one run; before is before the new
+// point is written.
+func (t *target) expire(ctx context.Context, schedule string, before bool) error {
+	mode := catalog.ModeDelta
 	if t.archive != nil {
-		mode, most = catalog.ModeFull, math.MaxInt
+		mode = catalog.ModeFull
 	}
-	if keep < 1 || most < 1 {
+	retention := t.settings.retention(schedule, mode)
+	retention.Before = before
+	if mode == catalog.ModeDelta && t.settings.MaxMergedDeltasPerRun < 1 {
 		return nil
 	}
-	retention := catalog.Retention{ScheduleID: schedule, Mode: mode, Keep: keep}
-	if most < math.MaxInt {
-		retention.AtMost = most
+	if before && retention.Keep == 1 {
+		return nil // the only one goes once there is another
 	}
 	_, err := t.session.Expire(ctx, retention)
 	if errors.Is(err, catalog.ErrAppendOnly) {
