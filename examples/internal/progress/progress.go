@@ -105,11 +105,22 @@ func (p *Printer) moved(id string, now time.Time) string {
 	return fmt.Sprintf("%s, %s/s", Bytes(p.done[id]), Bytes(int64(float64(p.done[id])/spent.Seconds())))
 }
 
-func (p *Printer) print(line string) {
+// Clear removes the line that is rewritten, so that somebody else may print.
+func (p *Printer) Clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clear()
+}
+
+func (p *Printer) clear() {
 	if p.length > 0 {
 		fmt.Fprintf(p.w, "\r%s\r", strings.Repeat(" ", p.length))
 		p.length = 0
 	}
+}
+
+func (p *Printer) print(line string) {
+	p.clear()
 	fmt.Fprintln(p.w, line)
 }
 
