@@ -72,13 +72,36 @@ func ExportXVA(ctx context.Context, cat *catalog.Catalog, p *catalog.Point, w io
 	if err != nil {
 		return err
 	}
-	if err := xva.Write(ctx, z, ova, content, nil); err != nil {
+	if err := writeConfirmed(ctx, z, ova, content, open); err != nil {
 		return fmt.Errorf("restore: %w", errors.Join(err, z.Close()))
+	}
+	return z.Close()
+}
+
+// writeConfirmed writes an archive, and its end only when what was read of the disks
+// was right: nobody takes it for one without that.
+func writeConfirmed(ctx context.Context, w io.Writer, ova *xva.OVA, content map[string]disk.Source, open []*catalog.Disk) error {
+	listed, err := ova.Disks()
+	if err != nil {
+		return err
+	}
+	archive, err := xva.NewWriter(w, ova, nil)
+	if err != nil {
+		return err
+	}
+	for _, d := range listed {
+		src, ok := content[d.ID]
+		if !ok {
+			return fmt.Errorf("%w: no content of %s", xva.ErrIncomplete, d.ID)
+		}
+		if err := archive.WriteDisk(ctx, d.ID, src); err != nil {
+			return err
+		}
 	}
 	for _, d := range open {
 		if err := d.Confirm(ctx); err != nil {
-			return fmt.Errorf("restore: %w", errors.Join(err, z.Close()))
+			return err
 		}
 	}
-	return z.Close()
+	return archive.Close()
 }

@@ -2,6 +2,7 @@ package restore_test
 
 import (
 	"bytes"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/xenbackup/xenbackup/remote/catalog"
 	"github.com/xenbackup/xenbackup/restore"
 	"github.com/xenbackup/xenbackup/xapi"
 	"github.com/xenbackup/xenbackup/xva"
@@ -122,6 +124,25 @@ func TestPointIsUnderALeaseWhileItIsExported(t *testing.T) {
 	archive.Reset()
 	require.ErrorIs(t, restore.ExportXVA(t.Context(), w.cat, gone, archive, nil), fs.ErrNotExist)
 	require.Zero(t, archive.Len())
+}
+
+// The first point of a chain is deleted, and merged into the next one, while it is
+// exported: all of what was read may be of the next point.
+func TestExportOfAPointThatExpiresIsNoArchive(t *testing.T) {
+	w := newWorld(t)
+	archive := &watched{first: func() { w.expire(t) }}
+	require.ErrorIs(t, restore.ExportXVA(t.Context(), w.cat, w.point(t, firstPoint), archive, nil), catalog.ErrExpired)
+	proof := xva.NewProof()
+	_, err := proof.Write(archive.Bytes())
+	require.NoError(t, err)
+	require.ErrorIs(t, proof.Close(), xva.ErrTruncated)
+}
+
+func TestFieldWithoutANameIsNoPanic(t *testing.T) {
+	w := newWorld(t)
+	p := w.point(t, secondPoint)
+	p.Metadata.VM = append([]byte(`{"":"OpaqueRef:1",`), bytes.TrimSpace(p.Metadata.VM)[1:]...)
+	require.NotPanics(t, func() { _ = restore.ExportXVA(t.Context(), w.cat, p, io.Discard, nil) })
 }
 
 func TestExportOfADamagedChainIsNoArchive(t *testing.T) {

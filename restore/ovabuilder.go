@@ -198,7 +198,7 @@ func (b *ovaBuilder) once(class, ref string, r record, defaults map[string]any) 
 func (b *ovaBuilder) add(class, ref string, r record, defaults map[string]any) error {
 	snapshot := map[string]any{}
 	for name, raw := range r {
-		if name[0] == '$' {
+		if strings.HasPrefix(name, "$") {
 			continue // of Xen Orchestra
 		}
 		value, err := b.value(name, raw)
