@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -271,18 +272,38 @@ func TestFullPointOfAnEncryptedRepositoryIsRestored(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, fsys.Close()) }()
 	s.key = "0123456789abcdef0123456789abcdef"
+	random := rand.NewChaCha8([32]byte{2})
+	for _, d := range s.pool.VM("machine").Disks { // more than is checked before anything is read of it
+		data := make([]byte, 6*mib)
+		_, _ = random.Read(data)
+		require.NoError(t, s.pool.WriteVDI(d.UUID, data, 0))
+	}
 	_, err = crypt.Init(t.Context(), fsys, s.key, nil)
 	require.NoError(t, err)
 	require.NoError(t, s.client.CallAsync(t.Context(), "VM.hard_shutdown", nil, s.pool.VM("machine").Ref))
 	p := s.backUp(t, "machine", s.pool.VM("machine").Ref, nil)
-	w := s.target(t)
-	res, err := restore.VM(t.Context(), w.client, w.cat, p, nil)
-	require.NoError(t, err)
-	s.requireSame(t, w, res)
+	tag := func() { // no pool, and no checksum of a chunk, sees that
+		spoil(t, filepath.Join(s.dir, path.Dir(p.ID), path.Base(p.Metadata.XVA)), 12+p.Metadata.Size)
+	}
+	for _, byDisk := range []bool{false, true} {
+		w := s.target(t)
+		res, err := restore.VM(t.Context(), w.client, w.cat, p, &restore.Options{DiskByDisk: byDisk})
+		require.NoError(t, err)
+		s.requireSame(t, w, res)
 
-	spoil(t, filepath.Join(s.dir, path.Dir(p.ID), path.Base(p.Metadata.XVA)), 12+p.Metadata.Size) // the tag: no pool sees that
-	w = s.target(t)
-	_, err = restore.VM(t.Context(), w.client, w.cat, p, nil)
+		tag()
+		w = s.target(t)
+		_, err = restore.VM(t.Context(), w.client, w.cat, p, &restore.Options{DiskByDisk: byDisk})
+		require.ErrorIs(t, err, crypt.ErrTampered)
+		w.requireNothing(t)
+		tag() // right again
+	}
+
+	var once sync.Once // it was proven before, and changes while the disks are sent
+	w := s.target(t)
+	_, err = restore.VM(t.Context(), w.client, w.cat, p, &restore.Options{
+		MapSRs: map[string]string{s.pool.VM("machine").Disks[1].UUID: ""}, Progress: func(restore.Progress) { once.Do(tag) },
+	})
 	require.ErrorIs(t, err, crypt.ErrTampered)
 	w.requireNothing(t)
 }

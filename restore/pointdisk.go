@@ -109,7 +109,10 @@ func (d *PointDisk) openSequential(ctx context.Context, cat *catalog.Catalog, p 
 	}
 	content := &archiveDisk{ctx: ctx, cat: cat, point: p, id: d.Info.Ref, size: d.Info.Size, blocks: blocks[d.Info.Ref]}
 	d.Source, d.close = content, append(d.close, content.Close)
-	d.confirm = func(ctx context.Context) error { // every chunk was compared with its checksum
+	d.confirm = func(ctx context.Context) error {
+		if err := content.Confirm(ctx); err != nil {
+			return fmt.Errorf("restore: disk %s: %w", d.Info.SourceVDI, err)
+		}
 		_, err := cat.Point(ctx, p.ID)
 		return err
 	}
