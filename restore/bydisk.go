@@ -36,7 +36,7 @@ func vmByDisk(
 	var disks []Disk
 	for _, at := range plan {
 		content := &archiveDisk{ctx: ctx, cat: cat, point: p, id: at.info.Ref, size: at.info.Size, blocks: blocks[at.info.Ref]}
-		defer func() { err = errors.Join(err, content.Close()) }()
+		defer func() { _ = content.Close() }() // only read
 		disks = append(disks, Disk{Key: at.info.Ref, SR: at.sr, Content: content})
 	}
 	importer := &Importer{Pool: pool, Budget: opts.Budget, Logger: opts.Logger}

@@ -16,14 +16,18 @@ import (
 	"github.com/xenbackup/xenbackup/xva"
 )
 
-// Every delta of Xen Orchestra, as one archive: a pool makes the VM of it that a
-// restore would have made.
+// The last delta of each VM of Xen Orchestra, as one archive: a pool makes the VM of it
+// that a restore would have made.
 func TestDeltaPointBecomesAnArchiveThatPoolsImport(t *testing.T) {
 	golden := newWorld(t)
 	w := golden.withPool(t)
 	exported := 0
-	for id, want := range golden.repo.Backups {
-		p := w.point(t, id)
+	last := map[string]string{} // points by VM
+	for id, b := range golden.repo.Backups {
+		last[b.VM] = max(last[b.VM], id)
+	}
+	for _, id := range last {
+		p, want := w.point(t, id), golden.repo.Backups[id]
 		var archive bytes.Buffer
 		opts := &restore.ExportOptions{Compression: xva.Compression(exported % 3)}
 		err := restore.ExportXVA(t.Context(), w.cat, p, &archive, opts)
@@ -61,7 +65,7 @@ func TestDeltaPointBecomesAnArchiveThatPoolsImport(t *testing.T) {
 			}
 		}
 	}
-	require.GreaterOrEqual(t, exported, 10)
+	require.GreaterOrEqual(t, exported, 6)
 }
 
 func TestArchiveOfADeltaPointHasWhatTheVMHad(t *testing.T) {

@@ -85,7 +85,7 @@ func importArchive(
 	if err != nil {
 		return "", fmt.Errorf("restore: %w", err)
 	}
-	defer func() { err = errors.Join(err, archive.Close()) }()
+	defer func() { _ = archive.Close() }() // only read: the VM that was made is right
 	budget := opts.Budget
 	if budget == nil {
 		budget = disk.NewBudget(disk.BlockSize)

@@ -21,6 +21,7 @@ import (
 	"github.com/xenbackup/xenbackup/remote/catalog"
 	"github.com/xenbackup/xenbackup/remote/crypt"
 	"github.com/xenbackup/xenbackup/remote/local"
+	"github.com/xenbackup/xenbackup/remote/remotetest"
 	"github.com/xenbackup/xenbackup/restore"
 	"github.com/xenbackup/xenbackup/xapi"
 	"github.com/xenbackup/xenbackup/xapi/xapitest"
@@ -412,6 +413,30 @@ func TestFailedRestoreOfAFullPointLeavesNothing(t *testing.T) {
 			cancel()
 		}
 	})
+}
+
+// A file that was read and does not close is no reason to leave a VM behind.
+func TestErrorOfClosingWhatWasReadLeavesNothing(t *testing.T) {
+	s := newSource(t)
+	require.NoError(t, s.client.CallAsync(t.Context(), "VM.hard_shutdown", nil, s.pool.VM("machine").Ref))
+	p := s.backUp(t, "machine", s.pool.VM("machine").Ref, nil)
+	for _, byDisk := range []bool{false, true} {
+		for n, fired := 1, true; fired; n++ {
+			w := s.target(t)
+			fsys, err := local.Open(s.dir, nil)
+			require.NoError(t, err)
+			faulty := remotetest.NewFaulty(fsys)
+			w.cat, err = catalog.Open(t.Context(), faulty, nil)
+			require.NoError(t, err)
+			faulty.FailAt(n, remote.ErrUnavailable, remotetest.Close)
+			_, err = restore.VM(t.Context(), w.client, w.cat, p, &restore.Options{DiskByDisk: byDisk})
+			if fired = faulty.Fired() > 0; err != nil {
+				require.True(t, fired)
+				w.requireNothing(t)
+			}
+			require.NoError(t, fsys.Close())
+		}
+	}
 }
 
 // Archives whose description is only a stub, as those of the repositories that Xen

@@ -3,7 +3,6 @@ package restore
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -93,7 +92,7 @@ func deltaVM(ctx context.Context, pool Pool, cat *catalog.Catalog, p *catalog.Po
 		return nil, err
 	}
 	disks, closeAll, err := openDisks(ctx, cat, p, plan)
-	defer func() { err = errors.Join(err, closeAll()) }()
+	defer func() { _ = closeAll() }() // only read: the VM that was made is right
 	if err != nil {
 		return nil, err
 	}
