@@ -72,7 +72,8 @@ type world struct {
 }
 
 func TestKillOfAJobLosesNoCommittedPoint(t *testing.T) {
-	kills := number(t, killsVar, 4)
+	t.Parallel()
+	kills := number(t, killsVar, 3)
 	random := rand.New(rand.NewPCG(seeded(t), 0))
 
 	w := newWorld(t)
@@ -108,7 +109,7 @@ func newWorld(t *testing.T) *world {
 	}
 	pool := xapitest.NewPool(t, inventory)
 	pool.Expect("task ") // of a client that was killed
-	return &world{pool: pool, vm: pool.VM("guest"), dir: t.TempDir(), known: map[string][disks]string{}}
+	return &world{pool: pool, vm: pool.VM("guest"), dir: scratch(t), known: map[string][disks]string{}}
 }
 
 // write lets the guest write to each disk, and notes what they hold then.

@@ -27,6 +27,7 @@ func TestPowerCutOnXFSLosesNoCommittedPoint(t *testing.T) { cutPower(t, "xfs") }
 // next backup goes on.
 func cutPower(t *testing.T, kind string) {
 	t.Helper()
+	t.Parallel()
 	if !testenv.Alone(t) {
 		return
 	}
@@ -34,7 +35,7 @@ func cutPower(t *testing.T, kind string) {
 	seed := seeded(t)
 	random := rand.New(rand.NewPCG(seed, 4))
 	formats := []catalog.DiskFormat{catalog.FormatFile, catalog.FormatPlain}
-	cuts, done, acknowledged := number(t, cutsVar, 4), 0, 0
+	cuts, done, acknowledged := number(t, cutsVar, 2), 0, 0
 	worlds := make([]*ledger, len(formats))
 	generations := make([]int, len(formats))
 	for i, format := range formats {

@@ -48,6 +48,7 @@ func xoMerges() []xoMerge {
 func TestKillAtAnyChangeOfAMerge(t *testing.T) {
 	for _, m := range xoMerges() {
 		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
 			random := rand.New(rand.NewPCG(seeded(t), 3))
 			repo := m.golden(t)
 			m.deletePoints(t, repo)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -27,6 +28,8 @@ const (
 	seedVar  = "XENBACKUP_SEED"          // repeats a run that failed
 
 	committed = "committed" // what a child says when a point is acknowledged
+
+	parallel = "test.parallel"
 )
 
 // orders is what a child process is told.
@@ -60,6 +63,12 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	}
+	flag.Parse()
+	isGiven := false
+	flag.Visit(func(f *flag.Flag) { isGiven = isGiven || f.Name == parallel })
+	if !isGiven { // most of the time these tests wait, for locks of the dead to be abandoned
+		_ = flag.Set(parallel, "6")
 	}
 	os.Exit(m.Run())
 }
@@ -138,7 +147,7 @@ func newChild(t *testing.T, o *orders) *child {
 	text, err := json.Marshal(o)
 	require.NoError(t, err)
 	c := &child{Cmd: exec.CommandContext(t.Context(), os.Args[0])}
-	c.Env = append(os.Environ(), childVar+"="+string(text))
+	c.Env = append(os.Environ(), childVar+"="+string(text), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0") // it sleeps a second otherwise
 	c.Stdout, c.Stderr = &c.output, &c.output
 	return c
 }
