@@ -24,6 +24,7 @@ type Event struct {
 	ID     string // id of the task
 	Parent string // id of the task it belongs to
 	Name   string // name of the task
+	Job    Job    // of events of the root: whose run it is
 
 	Data    map[string]any // start: properties of the task; info, warning: data of the message
 	Message string         // info, warning

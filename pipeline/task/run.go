@@ -76,6 +76,8 @@ func (r *Run) step(t *Task, change func(e *Event) bool) {
 	e := Event{Time: time.Now(), Run: r.id, ID: t.id, Name: t.name}
 	if t.parent != nil {
 		e.Parent = t.parent.id
+	} else {
+		e.Job = r.Job
 	}
 	r.mu.Lock()
 	tell := change(&e)
