@@ -70,7 +70,11 @@
 // exports, 2 VM exports by [DefaultLimits]. Removal of snapshots is not limited.
 // Runs that share a Limiter share its slots; one that several processes share can
 // be plugged in. How many VMs of a job are backed up at a time is the job's own
-// setting.
+// setting. Snapshots do not wait for exports: those of all VMs that are under way
+// are taken from the start of the run, each export begins as soon as its snapshot is
+// there. A snapshot that is stuck loses its slot after
+// [RunnerOptions].SnapshotTimeout. A [LocalLimiter] shows what waits for what, and
+// can be adjusted while runs are under way.
 //
 // One Runner keeps two jobs off the same VM. Two processes do so only if they
 // write to the same repository, by its lock: do not let two processes back up one

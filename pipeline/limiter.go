@@ -1,10 +1,8 @@
 package pipeline
 
 import (
-	"container/list"
 	"context"
 	"errors"
-	"sync"
 )
 
 // Op is a kind of work that a [Limiter] bounds.
@@ -70,121 +68,6 @@ func (l Limits) of(op Op) int {
 		return l.VMExport
 	case OpVM:
 		return l.VM
-	}
-	return 0
-}
-
-// LocalLimiter is a [Limiter] for one process: each key has its own slots, and
-// those who wait for one are served in the order they came.
-type LocalLimiter struct {
-	limits Limits
-
-	mu   sync.Mutex
-	keys map[Key]*slots
-}
-
-type slots struct {
-	inUse   int
-	waiting list.List // of chan struct{}, closed when the slot is handed over
-}
-
-// NewLimiter returns a limiter with the same limits for each pool.
-func NewLimiter(limits Limits) *LocalLimiter {
-	return &LocalLimiter{limits: limits, keys: map[Key]*slots{}}
-}
-
-// Acquire implements [Limiter]. A slot of a LocalLimiter is never lost.
-func (l *LocalLimiter) Acquire(ctx context.Context, key Key) (slot context.Context, release func(), err error) {
-	if ctx.Err() != nil {
-		return nil, nil, context.Cause(ctx)
-	}
-	if err := l.wait(ctx, key); err != nil {
-		return nil, nil, err
-	}
-	slot, end := context.WithCancelCause(ctx)
-	release = sync.OnceFunc(func() {
-		end(errReleased)
-		l.release(key)
-	})
-	return slot, release, nil
-}
-
-// wait returns nil with a slot taken.
-func (l *LocalLimiter) wait(ctx context.Context, key Key) error {
-	l.mu.Lock()
-	s := l.keys[key]
-	if s == nil {
-		s = &slots{}
-		l.keys[key] = s
-	}
-	limit := l.limits.of(key.Op)
-	if limit <= 0 || s.inUse < limit {
-		s.inUse++
-		l.mu.Unlock()
-		return nil
-	}
-	turn := make(chan struct{})
-	place := s.waiting.PushBack(turn)
-	l.mu.Unlock()
-
-	select {
-	case <-turn:
-		return nil
-	case <-ctx.Done():
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	select {
-	case <-turn: // handed over while ctx ended: pass it on
-		l.passOn(key, s)
-	default:
-		s.waiting.Remove(place)
-		l.forget(key, s)
-	}
-	return context.Cause(ctx)
-}
-
-func (l *LocalLimiter) release(key Key) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.passOn(key, l.keys[key])
-}
-
-// passOn gives a slot to whoever waits longest, or back. A slot handed over
-// stays in use all the time, so that nobody can jump the queue.
-func (l *LocalLimiter) passOn(key Key, s *slots) {
-	if first := s.waiting.Front(); first != nil {
-		close(s.waiting.Remove(first).(chan struct{}))
-		return
-	}
-	s.inUse--
-	l.forget(key, s)
-}
-
-// forget drops the state of a key that nobody uses, so that a limiter does not
-// grow with the pools it has seen.
-func (l *LocalLimiter) forget(key Key, s *slots) {
-	if s.inUse == 0 && s.waiting.Len() == 0 {
-		delete(l.keys, key)
-	}
-}
-
-// InUse returns how many slots of key are taken at this moment.
-func (l *LocalLimiter) InUse(key Key) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if s := l.keys[key]; s != nil {
-		return s.inUse
-	}
-	return 0
-}
-
-// Waiting returns how many callers wait for a slot of key at this moment.
-func (l *LocalLimiter) Waiting(key Key) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if s := l.keys[key]; s != nil {
-		return s.waiting.Len()
 	}
 	return 0
 }

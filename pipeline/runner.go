@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"time"
 
 	"github.com/xenbackup/xenbackup/pipeline/task"
 	"github.com/xenbackup/xenbackup/remote/catalog"
@@ -28,6 +29,12 @@ type RunnerOptions struct {
 	// Limiter bounds the work on pools, over all jobs that share it. nil is a
 	// LocalLimiter of the runner's own, with DefaultLimits.
 	Limiter Limiter
+
+	// SnapshotTimeout is how long a snapshot may take before it is abandoned, so that
+	// one that is stuck does not keep its slot from all other VMs: its task is
+	// cancelled, and what it leaves the next run of the job removes. 0 is an hour,
+	// and a negative one for ever.
+	SnapshotTimeout time.Duration
 
 	// Budget bounds the memory of all transfers. nil is one of the runner's own,
 	// of the default size.
@@ -63,6 +70,9 @@ func NewRunner(opts *RunnerOptions) (*Runner, error) {
 	r.opts.Pools = maps.Clone(opts.Pools)
 	if r.opts.Limiter == nil {
 		r.opts.Limiter = NewLimiter(DefaultLimits())
+	}
+	if r.opts.SnapshotTimeout == 0 {
+		r.opts.SnapshotTimeout = time.Hour
 	}
 	if r.opts.Budget == nil {
 		r.opts.Budget = disk.NewBudget(0)
@@ -198,6 +208,7 @@ func (r *Runner) backUpVM(ctx context.Context, job *Job, opts *RunOptions, vm ch
 		job: job, schedule: opts.ScheduleID, force: opts.ForceFull,
 		poolID: vm.pool, pool: r.opts.Pools[vm.pool], ref: vm.ref,
 		limiter: r.opts.Limiter, budget: r.opts.Budget, task: tk,
+		snapshotTimeout: r.opts.SnapshotTimeout,
 	}
 	if err = v.configure(vm.id, remotes); err == nil {
 		err = v.run(slot)

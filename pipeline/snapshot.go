@@ -55,6 +55,11 @@ func (v *vmRun) takeSnapshot(ctx context.Context) (xapi.Ref[xapi.VM], error) {
 		return "", err
 	}
 	defer release()
+	if v.snapshotTimeout > 0 {
+		var cancel context.CancelFunc
+		slot, cancel = context.WithTimeoutCause(slot, v.snapshotTimeout, ErrSnapshotTimeout)
+		defer cancel()
+	}
 	var ref xapi.Ref[xapi.VM]
 	if len(v.excluded) > 0 {
 		err = v.pool.CallAsync(slot, "VM.snapshot", &ref, v.ref, tempSnapshotName, v.excluded)

@@ -21,6 +21,10 @@ var (
 	// ErrOwnReplica is returned for a VM that is a replica made by the same job:
 	// to back it up would be to copy copies.
 	ErrOwnReplica = errors.New("pipeline: the VM is a replica made by this job")
+
+	// ErrSnapshotTimeout is returned for a VM whose snapshot took too long; see
+	// [RunnerOptions].SnapshotTimeout.
+	ErrSnapshotTimeout = errors.New("pipeline: the snapshot took too long, and was abandoned")
 )
 
 // cleanupTimeout bounds what is done after the run's context has ended.
@@ -38,7 +42,10 @@ type vmRun struct {
 	limiter  Limiter
 	budget   *disk.Budget
 	task     *task.Task
-	targets  []*target
+
+	snapshotTimeout time.Duration // 0: none
+
+	targets []*target
 
 	vm       *xapi.VM // before the run touched it
 	live     []liveDisk
