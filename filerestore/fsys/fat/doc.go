@@ -40,17 +40,17 @@
 // of On-Disk Format" (1.03), and were checked against volumes that mkfs.fat and
 // mtools made. The boot sector, at 0:
 //
-//	 11  2  bytes per sector: 512 to 4096
-//	 13  1  sectors per cluster: a power of two
-//	 14  2  sectors before the first table
-//	 16  1  tables, one behind the other
-//	 17  2  entries of the root, which lies behind the tables; 0 in FAT32
-//	 19  2  sectors of the volume; where 0, 32 4
-//	 22  2  sectors per table; where 0, it is FAT32, and 36 4
-//	 37  1  (FAT32: 65) bit 0: in use, bit 1: errors
-//	 38  1  (FAT32: 66) 0x29: serial number (4) and label (11) follow
-//	 40  2  of FAT32: bit 7: only the table in bits 0 to 3 is kept
-//	 44  4  of FAT32: first cluster of the root
+//	11  2  bytes per sector: 512 to 4096
+//	13  1  sectors per cluster: a power of two
+//	14  2  sectors before the first table
+//	16  1  tables, one behind the other
+//	17  2  entries of the root, which lies behind the tables; 0 in FAT32
+//	19  2  sectors of the volume; where 0, 32 4
+//	22  2  sectors per table; where 0, it is FAT32, and 36 4
+//	37  1  (FAT32: 65) bit 0: in use, bit 1: errors
+//	38  1  (FAT32: 66) 0x29: serial number (4) and label (11) follow
+//	40  2  of FAT32: bit 7: only the table in bits 0 to 3 is kept
+//	44  4  of FAT32: first cluster of the root
 //
 // The clusters, from number 2, lie behind the root. With less than 4,085 it is
 // FAT12, else FAT16, by what sectors per table do not decide. The table has 12,
@@ -61,15 +61,15 @@
 //
 // An entry of a directory has 32 bytes; a first byte of 0 ends it, 0xE5 was deleted:
 //
-//	  0 11  name and extension, padded with spaces
-//	 11  1  attributes; 0x08 is the label, 0x0F a piece of a long name
-//	 12  1  0x08: the name is in lower case, 0x10: the extension is
-//	 13  5  creation: hundredths, time, date
-//	 18  2  date of access
-//	 20  2  upper half of the first cluster, in FAT32
-//	 22  4  change: time, date
-//	 26  2  first cluster, 0 of an empty file
-//	 28  4  size; 0 of a directory
+//	 0 11  name and extension, padded with spaces
+//	11  1  attributes; 0x08 is the label, 0x0F a piece of a long name
+//	12  1  0x08: the name is in lower case, 0x10: the extension is
+//	13  5  creation: hundredths, time, date
+//	18  2  date of access
+//	20  2  upper half of the first cluster, in FAT32
+//	22  4  change: time, date
+//	26  2  first cluster, 0 of an empty file
+//	28  4  size; 0 of a directory
 //
 // Pieces of a long name lie before it, the last first: number (0x40 in the last),
 // 5 units of UTF-16, 0x0F, 0, checksum of the short name, 6 units, 0, 2 units.

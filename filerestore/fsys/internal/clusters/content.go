@@ -23,11 +23,11 @@ type content struct {
 // Content gives what is in the file that begins at a cluster.
 func (h *Heap) Content(name string, o *Object) (disk.Source, error) {
 	c := &content{h: h, size: o.Size, valid: o.Valid, name: name}
-	if c.valid == 0 {
-		return c, nil
-	}
 	if h.Clusters(c.size) > int64(h.Count) {
 		return nil, h.Corrupt(name, o.Place, "%d bytes in a volume of %d clusters", c.size, h.Count)
+	}
+	if c.valid == 0 {
+		return c, nil
 	}
 	var err error
 	c.m, err = h.Map(o.First, o.Contiguous, c.size)

@@ -96,9 +96,11 @@ func (d *Dir) damaged(err error) error {
 func (d *Dir) String() string { return "directory " + d.o.node().String() }
 
 // Corrupt says what is wrong with the entry at a position.
-func (d *Dir) Corrupt(pos int64, what string) error { return d.Error(pos, fsys.ErrCorrupt, what) }
+func (d *Dir) Corrupt(pos int64, what string) error {
+	return d.Error(pos, fmt.Errorf("%w: %s", fsys.ErrCorrupt, what))
+}
 
-// Error says what kind of wrong the entry at a position is.
-func (d *Dir) Error(pos int64, kind error, what string) error {
-	return d.f.heap.Error(fmt.Sprintf("%s entry at %d", d, pos), d.off+pos-d.start, fmt.Errorf("%w: %s", kind, what))
+// Error is an error about the entry at a position.
+func (d *Dir) Error(pos int64, err error) error {
+	return d.f.heap.Error(fmt.Sprintf("%s entry at %d", d, pos), d.off+pos-d.start, err)
 }

@@ -115,7 +115,7 @@ func (f *Files) each(d *Dir, pos int64, yield func(o *Object, at int64) bool) (n
 	for {
 		o, next, err := f.format.Next(d, pos)
 		switch {
-		case errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+		case errors.Is(err, io.EOF):
 			return -1, nil
 		case err != nil && next <= pos:
 			return -1, err
