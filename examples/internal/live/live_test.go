@@ -72,7 +72,7 @@ func TestRateAndTimeLeftAreThoseOfTheLastSeconds(t *testing.T) {
 		require.InDelta(t, 20<<20, got.Rate, 1)
 		require.InDelta(t, float64(got.Total-got.Done)/(20<<20), got.Left, 0.1)
 		require.Contains(t, live.Line(got), fmt.Sprintf("0 of 2 VMs, %s of 2.0 GiB, 20.0 MiB/s, 1m31s left", progress.Bytes(got.Done)))
-		require.Contains(t, out.String(), "20.0 MiB/s", "the line is rewritten")
+		require.Contains(t, out.String(), "19.0 MiB/s", "the line is rewritten")
 
 		for _, m := range moves {
 			m.Succeed(nil)
