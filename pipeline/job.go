@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/xenbackup/xenbackup/selector"
 )
@@ -25,6 +26,8 @@ type Job struct {
 	Compression *string `json:"compression,omitempty"`
 
 	Extra map[string]json.RawMessage `json:"-"`
+
+	origin map[string]json.RawMessage // the JSON that it was read from
 }
 
 // ErrPatternUnsupported is returned for a job that names its remotes in a way other
@@ -133,48 +136,13 @@ func (j *Job) Validate() error {
 	}
 	_, err = j.RemoteIDs()
 	errs = append(errs, err)
-	for scope := range j.Settings {
-		_, err := j.Resolve(scope)
-		errs = append(errs, err)
+	if _, err := j.Resolve(""); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	for _, scope := range slices.Sorted(maps.Keys(j.Settings)) {
+		if _, err := j.Resolve("", scope); err != nil {
+			errs = append(errs, fmt.Errorf("scope %q: %w", scope, err))
+		}
 	}
 	return errors.Join(errs...)
-}
-
-// jobFields is Job without its methods.
-type jobFields Job
-
-// UnmarshalJSON decodes a job, keeping unknown fields in Extra.
-func (j *Job) UnmarshalJSON(text []byte) error {
-	var fields jobFields
-	if err := json.Unmarshal(text, &fields); err != nil {
-		return fmt.Errorf("pipeline: job: %w", err)
-	}
-	var extra map[string]json.RawMessage
-	if err := json.Unmarshal(text, &extra); err != nil {
-		return fmt.Errorf("pipeline: job: %w", err)
-	}
-	for _, known := range []string{"id", "name", "type", "mode", "vms", "remotes", "settings", "compression"} {
-		delete(extra, known)
-	}
-	*j = Job(fields)
-	if len(extra) > 0 {
-		j.Extra = extra
-	}
-	return nil
-}
-
-// MarshalJSON encodes the job together with what is in Extra.
-func (j *Job) MarshalJSON() ([]byte, error) {
-	text, err := json.Marshal(jobFields(*j))
-	if err != nil || len(j.Extra) == 0 {
-		return text, err
-	}
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(text, &all); err != nil {
-		return nil, err
-	}
-	own := maps.Clone(all)
-	maps.Copy(all, j.Extra)
-	maps.Copy(all, own) // a field of ours wins over one of the same name in Extra
-	return json.Marshal(all)
 }

@@ -18,17 +18,60 @@ const xoJob = `{
 }`
 
 func TestJobOfXOIsWrittenBackUnchanged(t *testing.T) {
-	var job pipeline.Job
-	require.NoError(t, json.Unmarshal([]byte(xoJob), &job))
-	require.NoError(t, job.Validate())
-	out, err := json.Marshal(&job)
+	for _, text := range []string{
+		xoJob,
+		`{"id":"j","type":"backup","mode":"full","compression":null,"settings":{},"remotes":null,"vms":{"type":"VM"},"proxy":"p"}`,
+		`{"id":"j","settings":null,"name":"","vms":{"id":"a"}}`,
+	} {
+		var job pipeline.Job
+		require.NoError(t, json.Unmarshal([]byte(text), &job))
+		requireJSON(t, text, &job)
+	}
+}
+
+func requireJSON(t *testing.T, want string, job *pipeline.Job) {
+	t.Helper()
+	out, err := json.Marshal(job)
 	require.NoError(t, err)
-	var got, want any
+	var got, wanted any
 	require.NoError(t, json.Unmarshal(out, &got))
-	require.NoError(t, json.Unmarshal([]byte(xoJob), &want))
-	if diff := cmp.Diff(want, got); diff != "" {
+	require.NoError(t, json.Unmarshal([]byte(want), &wanted))
+	if diff := cmp.Diff(wanted, got); diff != "" {
 		t.Fatal(diff)
 	}
+}
+
+func TestJobThatWasChangedIsWrittenWithTheChanges(t *testing.T) {
+	var job pipeline.Job
+	require.NoError(t, json.Unmarshal([]byte(`{"id":"j","settings":{},"mode":"delta","compression":"zstd","proxy":"p"}`), &job))
+	job.Name, job.Compression = "weekly", nil
+	job.Settings["s"] = json.RawMessage(`{"exportRetention":1}`)
+	requireJSON(t, `{"id":"j","name":"weekly","settings":{"s":{"exportRetention":1}},"mode":"delta","proxy":"p"}`, &job)
+}
+
+func TestWarningsSayWhatMayDisappoint(t *testing.T) {
+	job := &pipeline.Job{
+		ID: "j", Type: "backup", Mode: "delta", VMs: pipeline.IDs("vm"), Remotes: pipeline.IDs("nas", "win"),
+		Settings: map[string]json.RawMessage{
+			"":        json.RawMessage(`{"deleteFirst":true,"timezone":"UTC"}`),
+			"nightly": json.RawMessage(`{"exportRetention":90,"longTermRetention":{"monthly":{"retention":12}}}`),
+			"hourly":  json.RawMessage(`{"exportRetention":200,"fullInterval":24,"offlineBackup":true,"snapshotRetention":30}`),
+		},
+	}
+	require.NoError(t, job.Validate())
+	var texts []string
+	for _, w := range job.Warnings(map[string]string{"nas": "nfs://nas/export", "win": "smb://win/share"}) {
+		texts = append(texts, w.String())
+	}
+	require.Equal(t, []string{
+		"scope hourly: offlineBackup: not supported, and passed over",
+		"scope hourly: deleteFirst: expired points are deleted before the new one is safe",
+		"scope hourly: snapshotRetention: chains of 30 snapshots are more than most storages bear; they end at 30",
+		"scope nightly: fullInterval: chains may grow to 102 links; files are restored from up to 99: have a full backup at least every 99 runs, or keep fewer points",
+		"scope win: the merges of delta backups are slow on SMB: above some 50 GiB per VM use NFS, or full backups",
+	}, texts)
+	job.Mode, job.Settings = "full", nil
+	require.Empty(t, job.Warnings(nil))
 }
 
 func TestJobNamesVMsByExplicitPatternsOnly(t *testing.T) {
