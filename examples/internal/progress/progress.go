@@ -48,12 +48,13 @@ func (p *Printer) Observe(e task.Event) {
 	}
 }
 
-// Move shows that a named piece of work, not part of a run, is at done of total bytes.
+// Move shows that a named piece of work, not part of a run, is at done of total bytes;
+// a total of 0 is not known.
 func (p *Printer) Move(name string, done, total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.move(name, name, done, total, time.Now())
-	if done == total {
+	if done == total && total > 0 {
 		p.print("  " + name + ": " + p.moved(name, time.Now()))
 	}
 }
@@ -74,10 +75,16 @@ func (p *Printer) move(id, name string, done, total int64, now time.Time) {
 		return
 	}
 	p.drawn = now
-	line := fmt.Sprintf("  %s: %s of %s", name, Bytes(done), Bytes(total))
+	line := fmt.Sprintf("  %s: %s", name, Bytes(done))
+	if total > 0 {
+		line += " of " + Bytes(total)
+	}
 	if spent := now.Sub(p.began[id]); spent > 0 && done > 0 {
-		left := time.Duration(float64(spent) * float64(total-done) / float64(done))
-		line += fmt.Sprintf(", %s/s, %s left", Bytes(int64(float64(done)/spent.Seconds())), left.Round(time.Second))
+		line += fmt.Sprintf(", %s/s", Bytes(int64(float64(done)/spent.Seconds())))
+		if total > 0 {
+			left := time.Duration(float64(spent) * float64(total-done) / float64(done))
+			line += fmt.Sprintf(", %s left", left.Round(time.Second))
+		}
 	}
 	fmt.Fprintf(p.w, "\r%s%s", line, strings.Repeat(" ", max(0, p.length-len(line))))
 	p.length = len(line)
