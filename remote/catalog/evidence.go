@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -165,6 +166,8 @@ func decodeEvidence(file string, b []byte) (*evidence, error) {
 		return nil, fs.ErrNotExist
 	case e.File != file:
 		return nil, fmt.Errorf("%w: it is that of %q", errEvidence, e.File)
+	case e.Disk != nil && slices.ContainsFunc(e.Disk.Chain, func(name string) bool { return !isElement(name) }):
+		return nil, errEvidence
 	}
 	for ; len(entries) > 0; entries = entries[evidenceEntry:] {
 		e.blocks[binary.BigEndian.Uint32(entries)] = digest(entries[4:evidenceEntry])
@@ -179,9 +182,10 @@ func readEvidence(ctx context.Context, fsys remote.Filesystem, file, kind string
 	data, err := remote.ReadFile(ctx, fsys, name, maxEvidence)
 	if err == nil {
 		var e *evidence
-		if e, err = decodeEvidence(file, data); err == nil {
+		if e, err = decodeEvidence(file, data); err == nil && (e.Disk != nil || kind != nextSuffix) {
 			return e, nil
 		}
+		err = cmp.Or(err, errEvidence)
 	}
 	if errors.Is(err, crypt.ErrTampered) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, remote.ErrTooLarge) {
 		err = fmt.Errorf("%w: %w", errEvidence, err)

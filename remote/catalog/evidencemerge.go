@@ -37,6 +37,7 @@ func foresee(ctx context.Context, fsys remote.Filesystem, dir string, chain []st
 func derive(ctx context.Context, fsys remote.Filesystem, dir string, chain []string) (*evidence, error) {
 	next := newEvidence(path.Join(dir, chain[len(chain)-1]))
 	var child *diskEvidence
+	parent := "" // of the oldest, when what is known of it counts
 	for i, name := range slices.Backward(chain) {
 		e, err := readEvidence(ctx, fsys, path.Join(dir, name), "")
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errEvidence) {
@@ -58,7 +59,7 @@ func derive(ctx context.Context, fsys remote.Filesystem, dir string, chain []str
 			next.Disk = &diskEvidence{UUID: d.UUID, Size: d.Size, Chain: chain}
 		}
 		if i == 0 {
-			next.Disk.Complete = d.Complete
+			next.Disk.Complete, parent = d.Complete, d.Parent
 			next.Disk.FileSize, next.Disk.Gaps, next.Disk.Used = d.FileSize, d.Gaps, d.Used // for settle
 		}
 		if d.Size != next.Disk.Size {
@@ -81,6 +82,9 @@ func derive(ctx context.Context, fsys remote.Filesystem, dir string, chain []str
 		return nil, err
 	}
 	next.Disk.Parent = parentOf(oldest.img)
+	if parent != next.Disk.Parent { // another tool has merged into it what is not known
+		next.Disk.Complete, next.Disk.Gaps, next.Disk.Used = false, false, nil
+	}
 	return next, oldest.close()
 }
 

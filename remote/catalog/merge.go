@@ -399,6 +399,9 @@ func (m *merger) merge(ctx context.Context, d *vdiDir, chain []string, resumed b
 		return err
 	}
 	err = settle(ctx, m.s.fsys, d.path, chain)
+	if errors.Is(err, vhd.ErrMergeState) { // what was foreseen is not about this merge
+		err = removeEvidence(ctx, m.s.fsys, youngest)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.sizes[youngest] = res.Size

@@ -7,6 +7,7 @@ import (
 	"path"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/time/rate"
@@ -114,6 +115,15 @@ func (f VerifyFinding) String() string {
 	return fmt.Sprintf("%s: %s: %s", f.Verdict, where, f.Reason)
 }
 
+// weight is what the finding makes of the point. Without its evidence a point can be
+// restored as before, and not be proven.
+func (f VerifyFinding) weight() Verdict {
+	if f.Verdict == Corrupt && strings.HasPrefix(f.File, evidenceDir+"/") {
+		return Unknown
+	}
+	return f.Verdict
+}
+
 // Verify looks whether restore points can be restored, and yields what it found
 // out about each, VM by VM and oldest first. A point is as bad as the worst of the files
 // that it needs; a file that several need is read once. That something is wrong
@@ -128,7 +138,8 @@ func (f VerifyFinding) String() string {
 // Evidence makes the difference at [VerifyData]: with it every bit of a file is
 // proven. Without it blocks are only proven to be readable, and, of disks kept as
 // directories, to decompress; in an encrypted repository the tag of each file proves
-// it, but not that it is in its place.
+// it, but not that it is in its place. Evidence that is damaged itself is named among the
+// findings; it makes a point unknown, not corrupt.
 func (c *Catalog) Verify(ctx context.Context, opts *VerifyOptions) iter.Seq2[*PointVerdict, error] {
 	return func(yield func(*PointVerdict, error) bool) {
 		v, err := newVerifier(c, opts)

@@ -170,7 +170,7 @@ func (m *vmVerifier) lookAtDisk(ctx context.Context, f *fileVerdict) (err error)
 	}
 	d, err := openDiskFile(ctx, m.fsys(), f.File, vhd.Strict)
 	if err != nil {
-		if len(f.Findings) > 0 && judge(err) == Corrupt {
+		if f.Verdict == Corrupt && judge(err) == Corrupt {
 			return nil
 		}
 		return err

@@ -56,7 +56,7 @@ type fileVerdict struct {
 }
 
 func (f *fileVerdict) add(finding VerifyFinding) {
-	f.Verdict = f.Verdict.worse(finding.Verdict)
+	f.Verdict = f.Verdict.worse(finding.weight())
 	if len(f.Findings) >= f.most {
 		f.more++
 		return

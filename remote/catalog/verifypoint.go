@@ -147,7 +147,7 @@ func summarize(states []EvidenceState) EvidenceState {
 
 func (c *pointCheck) add(f VerifyFinding) {
 	c.verdict.Findings = append(c.verdict.Findings, f)
-	c.verdict.Verdict = c.verdict.Verdict.worse(f.Verdict)
+	c.verdict.Verdict = c.verdict.Verdict.worse(f.weight())
 }
 
 func (c *pointCheck) fail(name string, err error) {
