@@ -98,7 +98,7 @@ torture:
 	XENBACKUP_PEERS=require XENBACKUP_ROUNDS=$(ROUNDS) $(GO) test -timeout 0 -count=1 -v -run '^TestTorture' ./remote/nfs ./remote/smb
 	XENBACKUP_PEERS=require XENBACKUP_QUESTIONS=$(QUESTIONS) $(GO) test -timeout 0 -count=1 -v -run 'XenOrchestraSays$$' ./schedule ./selector
 	XENBACKUP_PEERS=require XENBACKUP_SWEEP=1 XENBACKUP_SEEDS=$(SEEDS) $(GO) test -timeout 0 -count=1 -v -run '^TestModelOf|^TestCycle' ./remote/catalog
-	XENBACKUP_PEERS=require XENBACKUP_FLIPS=$(FLIPS) XENBACKUP_ROTS=$(ROTS) XENBACKUP_READERS=240 $(GO) test -timeout 0 -count=1 -v -run '^TestRot|^TestReadersAndRetention' ./remote/catalog
+	XENBACKUP_PEERS=require XENBACKUP_FLIPS=$(FLIPS) XENBACKUP_ROTS=$(ROTS) XENBACKUP_READERS=1000 $(GO) test -timeout 0 -count=1 -v -run '^TestRot|^TestReadersAndRetention' ./remote/catalog
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -100,7 +100,7 @@ func (m *machine) clone() *machine {
 
 func sourceVDI(i int) string { return fmt.Sprintf("5f3c3c1e-0000-4000-8000-0000000001%02x", i) }
 func snapshotVDI(i, n int) string {
-	return fmt.Sprintf("5f3c3c1e-0000-4000-8000-00000002%02x%02x", i, n)
+	return fmt.Sprintf("5f3c3c1e-0000-4000-8000-02%02x%08x", i, n)
 }
 func diskRef(i, n int) string              { return fmt.Sprintf("OpaqueRef:disk-%d-%d", i, n) }
 func dateOf(n int) time.Time               { return time.Date(2026, 3, 1, n, 0, 0, 0, time.UTC) }
