@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -22,6 +23,23 @@ var encryptedArchive []byte
 
 //go:embed golden/interrupted.tar.zst
 var interruptedArchive []byte
+
+// The archives are decompressed once in a process: that takes longer than all the rest,
+// and many tests want them.
+var (
+	plainTar       = sync.OnceValues(func() ([]byte, error) { return decompress(plainArchive) })
+	encryptedTar   = sync.OnceValues(func() ([]byte, error) { return decompress(encryptedArchive) })
+	interruptedTar = sync.OnceValues(func() ([]byte, error) { return decompress(interruptedArchive) })
+)
+
+func decompress(archive []byte) ([]byte, error) {
+	z, err := zstd.NewReader(nil, zstd.WithDecoderMaxWindow(1<<27), zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		return nil, err
+	}
+	defer z.Close()
+	return z.DecodeAll(archive, nil)
+}
 
 // Repository is a backup repository that Xen Orchestra wrote, unpacked for one
 // test, with what each of its backups must give.
@@ -51,7 +69,7 @@ type ExpectedContent struct {
 // wrote; the test may change it.
 func Golden(tb testing.TB) *Repository {
 	tb.Helper()
-	return repository(tb, plainArchive, "plain")
+	return repository(tb, plainTar, "plain")
 }
 
 // GoldenKey is the key of the repository that [GoldenEncrypted] unpacks.
@@ -61,7 +79,7 @@ const GoldenKey = "fedcba9876543210fedcba9876543210"
 // encrypted with [GoldenKey].
 func GoldenEncrypted(tb testing.TB) *Repository {
 	tb.Helper()
-	return repository(tb, encryptedArchive, "encrypted")
+	return repository(tb, encryptedTar, "encrypted")
 }
 
 // GoldenInterrupted unpacks a fresh copy of a repository in which Xen Orchestra
@@ -69,13 +87,17 @@ func GoldenEncrypted(tb testing.TB) *Repository {
 // directories. What it expects holds before those merges are finished, and after.
 func GoldenInterrupted(tb testing.TB) *Repository {
 	tb.Helper()
-	return repository(tb, interruptedArchive, "interrupted")
+	return repository(tb, interruptedTar, "interrupted")
 }
 
 // repository unpacks an archive that holds the directory name and what it must give.
-func repository(tb testing.TB, archive []byte, name string) *Repository {
+func repository(tb testing.TB, content func() ([]byte, error), name string) *Repository {
 	tb.Helper()
 	dir := tb.TempDir()
+	archive, err := content()
+	if err != nil {
+		tb.Fatalf("decompress the golden repository %s: %v", name, err)
+	}
 	if err := unpack(dir, archive); err != nil {
 		tb.Fatalf("unpack the golden repository %s: %v", name, err)
 	}
@@ -94,17 +116,12 @@ func repository(tb testing.TB, archive []byte, name string) *Repository {
 }
 
 func unpack(dir string, archive []byte) error {
-	z, err := zstd.NewReader(bytes.NewReader(archive), zstd.WithDecoderMaxWindow(1<<27))
-	if err != nil {
-		return err
-	}
-	defer z.Close()
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	for r := tar.NewReader(z); ; {
+	for r := tar.NewReader(bytes.NewReader(archive)); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -130,7 +147,7 @@ func unpackEntry(root *os.Root, h *tar.Header, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(f, r); err != nil {
+	if _, err := io.CopyBuffer(struct{ io.Writer }{f}, r, make([]byte, 1<<20)); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	return f.Close()
