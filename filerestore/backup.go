@@ -1,0 +1,210 @@
+package filerestore
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+
+	"github.com/xenbackup/xenbackup/remote/catalog"
+	"github.com/xenbackup/xenbackup/vhd"
+	"github.com/xenbackup/xenbackup/xva"
+)
+
+// OpenBackup finds the volumes on the disks of a restore point. ctx bounds the life of the
+// session, which must be closed.
+//
+// The point is leased, so that nothing of it is deleted or merged meanwhile; where leases
+// are not possible, [Session.Confirm] alone tells whether it was.
+//
+// The disks are called xvda, xvdb, ... as their VM sees them. One whose chain has more
+// than [vhd.FileRestoreMaxLinks] VHDs is not read: it has the Err
+// [vhd.ErrChainTooLong]. So is one that cannot be opened. Where that is true of all, it is
+// the error of OpenBackup.
+//
+// Of a full backup, whose disks are in an XVA archive, files are restored where it is
+// neither compressed nor encrypted at rest: else catalog.ErrSequential. It is indexed
+// first, which reads one place in each MiB of it. A point that is gone gives
+// fs.ErrNotExist.
+func OpenBackup(ctx context.Context, c *catalog.Catalog, p *catalog.Point, opts *Options) (*Session, error) {
+	b := &backup{}
+	lease, err := c.Lease(ctx, p.ID)
+	switch {
+	case err == nil:
+		b.lease = lease
+	case errors.Is(err, fs.ErrPermission) || errors.Is(err, errors.ErrUnsupported):
+	default:
+		return nil, fmt.Errorf("filerestore: %w", err)
+	}
+	s, err := b.open(ctx, c, p, opts)
+	if err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	s.close, s.confirm = b.close, b.confirm
+	return s, nil
+}
+
+// backup is what a session holds of a repository.
+type backup struct {
+	lease *catalog.Lease // nil where there are none
+	disks []*catalog.Disk
+	xva   *catalog.ArchiveDisks
+}
+
+func (b *backup) open(ctx context.Context, c *catalog.Catalog, p *catalog.Point, opts *Options) (*Session, error) {
+	var disks []Disk
+	var err error
+	if p.Metadata.XVA != "" {
+		disks, err = b.archive(ctx, c, p)
+	} else {
+		disks, err = b.delta(ctx, c, p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return Open(ctx, disks, opts)
+}
+
+func (b *backup) delta(ctx context.Context, c *catalog.Catalog, p *catalog.Point) ([]Disk, error) {
+	var disks []Disk
+	var failed []error
+	devices := deviceNames(p)
+	for _, info := range c.Disks(p) {
+		if info.Memory {
+			continue
+		}
+		d := Disk{ID: cmp.Or(devices[info.Ref], info.SourceVDI, info.Ref), Name: info.Name, Size: info.Size}
+		opened, err := c.OpenDisk(ctx, p, info.Ref)
+		if err == nil {
+			b.disks = append(b.disks, opened)
+			d.R, d.Size = opened, opened.Size()
+			err = checkLinks(opened.Links())
+		}
+		if err != nil {
+			d.R, d.Err = nil, &VolumeError{Volume: d.ID, Err: err}
+			failed = append(failed, d.Err)
+		}
+		disks = append(disks, d)
+	}
+	if len(failed) > 0 && len(failed) == len(disks) {
+		return nil, errors.Join(failed...)
+	}
+	return distinct(disks), context.Cause(ctx)
+}
+
+func checkLinks(links int) error {
+	if links <= vhd.FileRestoreMaxLinks {
+		return nil
+	}
+	return fmt.Errorf("its chain has %d VHDs, and files are restored from at most %d; set the full interval of the backup job "+
+		"to %d or less, so that it makes a full backup again in time; the VM as a whole can still be restored from this point: %w",
+		links, vhd.FileRestoreMaxLinks, vhd.FileRestoreMaxLinks, vhd.ErrChainTooLong)
+}
+
+// deviceNames says how the VM sees its disks, by their key in the metadata.
+func deviceNames(p *catalog.Point) map[string]string {
+	names := map[string]string{}
+	for _, raw := range p.Metadata.VBDs {
+		var vbd struct {
+			VDI        string `json:"VDI"`
+			UserDevice string `json:"userdevice"`
+		}
+		if json.Unmarshal(raw, &vbd) == nil && vbd.VDI != "" {
+			names[vbd.VDI] = deviceName(vbd.UserDevice)
+		}
+	}
+	return names
+}
+
+// deviceName makes xvda of "0", and xvdaa of "26".
+func deviceName(position string) string {
+	n, err := strconv.ParseUint(position, 10, 16)
+	if err != nil {
+		return ""
+	}
+	name := ""
+	for n++; n > 0; n = (n - 1) / 26 {
+		name = string(rune('a'+(n-1)%26)) + name
+	}
+	return "xvd" + name
+}
+
+// distinct gives disks that have an ID twice another one.
+func distinct(disks []Disk) []Disk {
+	seen := map[string]bool{}
+	for i := range disks {
+		for n, id := 2, disks[i].ID; seen[disks[i].ID]; n++ {
+			disks[i].ID = fmt.Sprintf("%s-%d", id, n)
+		}
+		seen[disks[i].ID] = true
+	}
+	return disks
+}
+
+func (b *backup) archive(ctx context.Context, c *catalog.Catalog, p *catalog.Point) ([]Disk, error) {
+	a, err := c.OpenArchiveDisks(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("filerestore: %w", err)
+	}
+	b.xva = a
+	devices, memory := archiveDevices(a.OVA())
+	var disks []Disk
+	for _, image := range a.Images() {
+		if memory[image.ID()] {
+			continue
+		}
+		d := Disk{ID: cmp.Or(devices[image.ID()], image.ID()), R: image, Size: image.Size()}
+		if o := a.OVA().Object(image.ID()); o != nil {
+			d.Name, _ = o.Snapshot["name_label"].(string)
+		}
+		disks = append(disks, d)
+	}
+	return distinct(disks), nil
+}
+
+// archiveDevices says the same of an archive, and which images are memory.
+func archiveDevices(ova *xva.OVA) (names map[string]string, memory map[string]bool) {
+	names, memory = map[string]string{}, map[string]bool{}
+	for o := range ova.OfClass("VBD") {
+		vdi, _ := o.Snapshot["VDI"].(string)
+		position, _ := o.Snapshot["userdevice"].(string)
+		names[vdi] = deviceName(position)
+	}
+	for o := range ova.OfClass("VDI") {
+		memory[o.ID] = o.Snapshot["type"] == "suspend"
+	}
+	return names, memory
+}
+
+// confirm asks whether the point was there all the time.
+func (b *backup) confirm(ctx context.Context) error {
+	var errs []error
+	if b.lease != nil {
+		errs = append(errs, b.lease.Err())
+	}
+	for _, d := range b.disks {
+		errs = append(errs, d.Confirm(ctx))
+	}
+	if b.xva != nil {
+		errs = append(errs, b.xva.Confirm(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// close works after the context of OpenBackup has ended.
+func (b *backup) close() error {
+	var errs []error
+	for _, d := range b.disks {
+		errs = append(errs, d.Close())
+	}
+	if b.xva != nil {
+		errs = append(errs, b.xva.Close())
+	}
+	if b.lease != nil {
+		errs = append(errs, b.lease.Release(context.Background())) //nolint:contextcheck // given back in any case
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,50 @@
+package filerestore
+
+import (
+	"context"
+	"os"
+)
+
+// ExtractOptions of [Session.Extract]. Nil and zero fields mean the defaults.
+type ExtractOptions struct {
+	Limits   Limits
+	Progress func(Progress)    // must not block
+	Audit    func(Audit) error // before each entry; an error leaves it out, and is reported
+
+	// Overwrite replaces files and links that are there. Otherwise they stay, and are
+	// reported with fs.ErrExist.
+	Overwrite bool
+
+	// Owners gives files to who had them, by number, with setuid and setgid bits, and
+	// with the attributes that only root may set. It needs root.
+	Owners bool
+}
+
+// Extract writes selections into a directory, with the names that [Session.Archive] gives
+// them. Nothing is written outside of it, whatever the volume or the directory holds: see
+// os.Root; symbolic links are made last. Directories that are there are used.
+//
+// Kept are content with its holes, modes, times, hard and symbolic links (these without
+// times); on Linux also extended attributes and ACLs, as far as this user may set them and
+// the file system has them. setuid and setgid bits are taken away, unless the owner is
+// kept. Devices and pipes are not made.
+//
+// What cannot be read or written is left out, or is zeros from there on, and is in the
+// report, which is never nil. A full disk, the end of ctx, and a backup that was deleted
+// meanwhile are errors. On Windows, names are those that it accepts.
+func (s *Session) Extract(ctx context.Context, dir *os.Root, list []Selection, opts *ExtractOptions) (*Report, error) {
+	var o ExtractOptions
+	if opts != nil {
+		o = *opts
+	}
+	found, err := s.pick(ctx, list)
+	if err != nil {
+		return &Report{}, err
+	}
+	c := &collector{
+		ctx: ctx, sink: &dirSink{root: dir, overwrite: o.Overwrite, owners: o.Owners},
+		limits: o.Limits, progress: o.Progress, audit: o.Audit, confirm: s.Confirm,
+	}
+	err = c.run(found)
+	return &c.report, err
+}
