@@ -60,10 +60,12 @@ func TestDisksOfAFullPointAreOpenedHoweverItIsCompressed(t *testing.T) {
 				require.Zero(t, d.Links())
 				require.NoError(t, d.Confirm(t.Context()))
 				if i == 1 {
-					session, err := cat.LockVM(t.Context(), vm.UUID)
-					require.NoError(t, err)
-					require.ErrorIs(t, session.Delete(t.Context(), p.ID), catalog.ErrLeased)
-					require.NoError(t, session.Close(t.Context()))
+					if name == "zstd" { // once: it takes seconds to see that a lease is alive
+						session, err := cat.LockVM(t.Context(), vm.UUID)
+						require.NoError(t, err)
+						require.ErrorIs(t, session.Delete(t.Context(), p.ID), catalog.ErrLeased)
+						require.NoError(t, session.Close(t.Context()))
+					}
 					require.NoError(t, os.Remove(s.dir+"/"+p.ID))
 					require.Error(t, d.Confirm(t.Context()), "another tool has deleted it")
 				}
