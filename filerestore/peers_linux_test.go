@@ -180,7 +180,7 @@ func hostileTree(outside string) *made {
 	m.file(m.dir(1, "way"), "escaped-7", "x")
 	m.file(m.dir(1, "up"), "escaped-8", "x")
 	m.symlink(1, "up", "../../../../../.."+outside)
-	m.symlink(1, "%2E%2E%2Fescaped-2", outside)
+	m.symlink(1, "..%2Fescaped-2", outside)
 	m.symlink(1, "file", outside+"/escaped-9")
 	m.file(1, "file", "x")
 	m.file(1, strings.Repeat("n", 255), "x")
@@ -210,7 +210,7 @@ func TestNothingIsUnpackedOutside(t *testing.T) {
 		dir := filepath.Join(inside, name, "a", "b")
 		require.NoError(t, os.MkdirAll(dir, 0o755))
 		b, report := archive(t, s, peer.format, everything, nil)
-		require.EqualValues(t, 2+truth(peer.format != filerestore.Zip), report.SkipCount, report)
+		require.EqualValues(t, 3, report.SkipCount, report)
 		file := filepath.Join(t.TempDir(), "archive")
 		require.NoError(t, os.WriteFile(file, b.Bytes(), 0o600))
 		cmd := exec.CommandContext(t.Context(), name, append(peer.args, file)...)
@@ -236,13 +236,6 @@ func TestNothingIsUnpackedOutside(t *testing.T) {
 	_, err = s.Extract(t.Context(), into, everything, &filerestore.ExtractOptions{Overwrite: true}) // links are there now
 	require.NoError(t, err)
 	inspect(t, "extract", outside, dir)
-}
-
-func truth(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // inspect proves that nothing came out.
