@@ -49,7 +49,19 @@ func fullVM(ctx context.Context, pool Pool, cat *catalog.Catalog, p *catalog.Poi
 }
 
 // readOVA returns what an archive says of its VM, which must be one.
-func readOVA(ctx context.Context, cat *catalog.Catalog, p *catalog.Point) (ova *xva.OVA, err error) {
+func readOVA(ctx context.Context, cat *catalog.Catalog, p *catalog.Point) (*xva.OVA, error) {
+	ova, err := readAnyOVA(ctx, cat, p)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(vmsOf(ova)); n != 1 {
+		return nil, fmt.Errorf("%w: %s has %d", ErrArchive, p.ID, n)
+	}
+	return ova, nil
+}
+
+// readAnyOVA returns what an archive says, however many VMs it describes.
+func readAnyOVA(ctx context.Context, cat *catalog.Catalog, p *catalog.Point) (ova *xva.OVA, err error) {
 	archive, err := cat.OpenArchive(ctx, p)
 	if err != nil {
 		return nil, fmt.Errorf("restore: %w", err)
@@ -60,9 +72,6 @@ func readOVA(ctx context.Context, cat *catalog.Catalog, p *catalog.Point) (ova *
 		return nil, fmt.Errorf("restore: archive of %s: %w", p.ID, err)
 	}
 	defer func() { _ = r.Close() }()
-	if n := len(vmsOf(r.OVA())); n != 1 {
-		return nil, fmt.Errorf("%w: %s has %d", ErrArchive, p.ID, n)
-	}
 	return r.OVA(), nil
 }
 

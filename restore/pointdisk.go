@@ -29,7 +29,7 @@ func Disks(ctx context.Context, cat *catalog.Catalog, p *catalog.Point) ([]catal
 	case catalog.ModeDelta:
 		return cat.Disks(p), nil
 	case catalog.ModeFull:
-		ova, err := readOVA(ctx, cat, p)
+		ova, err := readAnyOVA(ctx, cat, p)
 		if err != nil {
 			return nil, err
 		}
