@@ -19,16 +19,16 @@ type entries struct {
 
 // Next implements clusters.Format. What is not a file is skipped.
 func (x *entries) Next(d *clusters.Dir, pos int64) (clusters.Object, int64, error) {
-	for ; ; pos += clusters.EntrySize {
+	for start := pos; ; pos += clusters.EntrySize {
 		b, place, err := d.Entry(pos)
 		if err != nil {
-			return clusters.Object{}, pos, err
+			return clusters.Object{}, start, err
 		}
 		switch kind := b[0]; {
 		case kind == 0:
 			return clusters.Object{}, pos, io.EOF
 		case kind == kindFile:
-			return x.file(d, pos, place, int(b[1])+1)
+			return x.file(d, start, pos, place, int(b[1])+1)
 		case kind == kindBitmap, kind == kindUpcase, kind == kindLabel:
 		case kind&inUse != 0 && kind&(secondary|benign) == 0:
 			x.warnings.Add(fsys.Skipped, "there are entries of an unknown kind %#x, which are not shown", kind)
@@ -36,8 +36,9 @@ func (x *entries) Next(d *clusters.Dir, pos int64) (clusters.Object, int64, erro
 	}
 }
 
-// file reads the set of n entries at a position.
-func (x *entries) file(d *clusters.Dir, pos, place int64, n int) (clusters.Object, int64, error) {
+// file reads the set of n entries at a position; start is where who asked
+// began.
+func (x *entries) file(d *clusters.Dir, start, pos, place int64, n int) (clusters.Object, int64, error) {
 	if n < 3 || n > maxSet {
 		return clusters.Object{}, pos + clusters.EntrySize, d.Corrupt(pos, "number of entries")
 	}
@@ -50,7 +51,7 @@ func (x *entries) file(d *clusters.Dir, pos, place int64, n int) (clusters.Objec
 			return clusters.Object{}, at, d.Corrupt(pos, "the directory ends in its set")
 		}
 		if err != nil {
-			return clusters.Object{}, pos, err
+			return clusters.Object{}, start, err
 		}
 		if i > 0 && b[0]&(inUse|secondary) != inUse|secondary {
 			return clusters.Object{}, at, d.Corrupt(pos, "its set is cut short")

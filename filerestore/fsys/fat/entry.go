@@ -34,10 +34,10 @@ type entries struct {
 // the short entry behind them are ignored.
 func (x *entries) Next(d *clusters.Dir, pos int64) (clusters.Object, int64, error) {
 	var long longName
-	for ; ; pos += clusters.EntrySize {
+	for start := pos; ; pos += clusters.EntrySize {
 		b, place, err := d.Entry(pos)
 		if err != nil {
-			return clusters.Object{}, pos, err
+			return clusters.Object{}, start, err
 		}
 		switch {
 		case b[0] == 0:
