@@ -50,6 +50,15 @@
 // time on it, the destination finds what has not changed since yesterday, and disks
 // can be read at random.
 //
+// # Before something happens
+//
+// [Job.Validate] says what is wrong with a job, [Job.Warnings] what of it may
+// disappoint, and [Runner.Plan] what a run would do now: which VMs, which disks in
+// full and why, which points expire. A repository without room for a disk is dropped
+// before anything of the disk is written, unless it compresses: then that cannot be
+// told. [UnexpectedFull] keeps a delta that became a full backup from filling a
+// repository, or the night.
+//
 // # When something fails
 //
 // A target that fails is dropped, and its tasks say why; the others go on. When

@@ -177,12 +177,16 @@ func (v *vmRun) newFan(ctx context.Context, d *snapshotDisk, stream *vhd.StreamR
 		if d.base != nil {
 			spec.Base = d.base.on[t]
 		}
+		t.progress(int64(len(spec.Blocks))*disk.BlockSize, 0)
+		if err := t.checkRoom(ctx, spec.Base); err != nil {
+			t.drop(err)
+			continue
+		}
 		writer, err := t.disks.CreateDisk(ctx, spec)
 		if err != nil {
 			t.drop(err)
 			continue
 		}
-		t.progress(int64(len(spec.Blocks))*disk.BlockSize, 0)
 		f.outputs = append(f.outputs, &output{target: t, writer: diskSink{writer}})
 	}
 	return f

@@ -36,6 +36,10 @@ type RunnerOptions struct {
 	// and a negative one for ever.
 	SnapshotTimeout time.Duration
 
+	// UnexpectedFull says what happens to a VM that should be backed up as a delta and
+	// cannot be. The zero value backs it up in full.
+	UnexpectedFull UnexpectedFull
+
 	// Budget bounds the memory of all transfers. nil is one of the runner's own,
 	// of the default size.
 	Budget *disk.Budget
@@ -90,6 +94,18 @@ type RunOptions struct {
 	ForceFull  bool     // a full backup, whatever there is to continue
 }
 
+// of returns the options for a job, none missing.
+func (o *RunOptions) of(job *Job) *RunOptions {
+	own := RunOptions{}
+	if o != nil {
+		own = *o
+	}
+	if own.ScheduleID == "" { // XO counts points by schedule, and all must have one
+		own.ScheduleID = job.ID
+	}
+	return &own
+}
+
 // Run runs a job to its end and returns the story of it, which is there even if
 // the job was refused. The error is nil if, and only if, the run's status is
 // success: else it is what stood in the way, that of every VM and target that
@@ -99,14 +115,7 @@ type RunOptions struct {
 // that fails does not stop the others. When ctx ends, what is under way is
 // cancelled and undone, and Run returns after that.
 func (r *Runner) Run(ctx context.Context, job *Job, opts *RunOptions) (*task.Run, error) {
-	if opts == nil {
-		opts = &RunOptions{}
-	}
-	if opts.ScheduleID == "" { // XO counts points by schedule, and all must have one
-		own := *opts
-		own.ScheduleID = job.ID
-		opts = &own
-	}
+	opts = opts.of(job)
 	data := map[string]any{"mode": job.Mode}
 	settings, err := job.Resolve("", opts.ScheduleID)
 	if err == nil {
@@ -204,16 +213,20 @@ func (r *Runner) backUpVM(ctx context.Context, job *Job, opts *RunOptions, vm ch
 		return
 	}
 	defer release()
-	v := &vmRun{
-		job: job, schedule: opts.ScheduleID, force: opts.ForceFull,
-		poolID: vm.pool, pool: r.opts.Pools[vm.pool], ref: vm.ref,
-		limiter: r.opts.Limiter, budget: r.opts.Budget, task: tk,
-		snapshotTimeout: r.opts.SnapshotTimeout,
-	}
+	v := r.vmRun(job, opts, vm, tk)
 	if err = v.configure(vm.id, remotes); err == nil {
 		err = v.run(slot)
 	}
 	tk.Fail(coded(err)) // nil is success, as far as the targets succeeded
+}
+
+func (r *Runner) vmRun(job *Job, opts *RunOptions, vm chosenVM, tk *task.Task) *vmRun {
+	return &vmRun{
+		job: job, schedule: opts.ScheduleID, force: opts.ForceFull,
+		poolID: vm.pool, pool: r.opts.Pools[vm.pool], ref: vm.ref,
+		limiter: r.opts.Limiter, budget: r.opts.Budget, task: tk,
+		snapshotTimeout: r.opts.SnapshotTimeout, unexpectedFull: r.opts.UnexpectedFull,
+	}
 }
 
 // configure resolves the settings of the VM and picks the targets that keep

@@ -44,6 +44,8 @@ type vmRun struct {
 	task     *task.Task
 
 	snapshotTimeout time.Duration // 0: none
+	unexpectedFull  UnexpectedFull
+	dry             bool // a plan: nothing is changed anywhere
 
 	targets []*target
 
@@ -161,7 +163,7 @@ func (v *vmRun) backUp(ctx context.Context) error {
 		return err
 	}
 	if v.force {
-		force = "a full backup was asked for"
+		force = reasonAsked
 	}
 	choice, err := chooseBase(ctx, v, gens, v.settings.FullInterval, force)
 	if err != nil {
@@ -172,6 +174,9 @@ func (v *vmRun) backUp(ctx context.Context) error {
 	}
 	if choice.reason != "" && len(v.targets) > 0 {
 		v.task.Info("full backup", map[string]any{"reason": choice.reason})
+	}
+	if err := v.checkUnexpected(choice); err != nil {
+		return err
 	}
 	gens = v.removeUnused(ctx, gens)
 	if err := v.checkChains(ctx); err != nil {
