@@ -38,7 +38,7 @@ func decompress(archive []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer z.Close()
-	return z.DecodeAll(archive, make([]byte, 0, 96<<20)) // room for all, which to find out takes longest
+	return z.DecodeAll(archive, make([]byte, 0, 112<<20)) // room for all, which to find out takes longest
 }
 
 // Repository is a backup repository that Xen Orchestra wrote, unpacked for one
