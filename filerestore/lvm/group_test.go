@@ -26,8 +26,6 @@ func sum(b []byte) uint32 { return ^crc32.Update(^uint32(0xF597A6CF), crc32.IEEE
 // text begins near the end, so that it goes around. Each extent, of 64 KiB from 1 MiB on, is
 // filled with a letter: 'A' and so on for the first one.
 func physical(uuid, text string, first byte) []byte {
-	const start, length = 4096, 128 << 10
-	le := binary.LittleEndian
 	b := make([]byte, 4<<20)
 	for i := range 48 {
 		extent := b[1<<20+i<<16:][:64<<10]
@@ -36,6 +34,15 @@ func physical(uuid, text string, first byte) []byte {
 			copy(extent[n:], extent[:n])
 		}
 	}
+	describe(b, uuid, text)
+	return b
+}
+
+// describe writes label and metadata.
+func describe(b []byte, uuid, text string) {
+	const start, length = 4096, 128 << 10
+	le := binary.LittleEndian
+	clear(b[:start+length])
 	label := b[512:1024]
 	copy(label, "LABELONE")
 	le.PutUint64(label[8:], 1)
@@ -61,7 +68,6 @@ func physical(uuid, text string, first byte) []byte {
 	le.PutUint64(h[48:], uint64(len(text)))
 	le.PutUint32(h[56:], sum([]byte(text)))
 	le.PutUint32(h, sum(h[4:]))
-	return b
 }
 
 func uuid(c string) string { return strings.Repeat(c, 32) }
@@ -261,7 +267,7 @@ func check(tb testing.TB, b []byte) {
 
 // alter changes some bytes of a text and puts it into a physical volume, so that no
 // checksum finds it.
-func alter(text string, seed uint64) []byte {
+func alter(disk []byte, text string, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 2))
 	b := []byte(text)
 	for range 1 + r.IntN(6) {
@@ -276,7 +282,7 @@ func alter(text string, seed uint64) []byte {
 			copy(b[at:], b[from:min(len(b), from+20)])
 		}
 	}
-	return physical(uuid("a"), string(b), 'A')
+	describe(disk, uuid("a"), string(b))
 }
 
 func TestAlteredMetadataEndsInTypedErrors(t *testing.T) {
@@ -287,9 +293,11 @@ func TestAlteredMetadataEndsInTypedErrors(t *testing.T) {
 	id := text[strings.Index(text, "pv1 {"):]
 	id = id[strings.Index(id, `id = "`)+6:][:38]
 	text = strings.Replace(text, id, uuid("a"), 1)
-	require.NotEmpty(t, assemble(t, physical(uuid("a"), text, 'A')))
+	disk := physical(uuid("a"), text, 'A')
+	require.NotEmpty(t, assemble(t, disk))
 	for round := range uint64(600) {
-		check(t, alter(text, round))
+		alter(disk, text, round)
+		check(t, disk)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/xenbackup/xenbackup/filerestore/md"
 )
 
-const size = 1 << 20
+const size = 256 << 10
 
 type options struct {
 	level  int32
@@ -41,10 +41,10 @@ func member1(off int64, o options) []byte {
 	s[16] = o.array
 	copy(s[32:], "host:0")
 	le.PutUint32(s[72:], uint32(o.level))
-	le.PutUint64(s[80:], 1000)
+	le.PutUint64(s[80:], 200)
 	le.PutUint32(s[92:], 2)
 	le.PutUint64(s[128:], uint64(start))
-	le.PutUint64(s[136:], 1500)
+	le.PutUint64(s[136:], 300)
 	le.PutUint64(s[144:], uint64(off/512))
 	le.PutUint32(s[160:], o.own)
 	le.PutUint64(s[200:], o.events)
@@ -80,7 +80,7 @@ func member0(o options) []byte {
 	le.PutUint32(s[8:], 90)
 	s[20] = o.array
 	le.PutUint32(s[28:], uint32(o.level))
-	le.PutUint32(s[32:], 900)
+	le.PutUint32(s[32:], 150)
 	le.PutUint32(s[40:], 2)
 	le.PutUint64(s[156:], o.events)
 	state := uint32(6)
@@ -119,7 +119,7 @@ func TestTheNewestWholeLegIsRead(t *testing.T) {
 		a := arrays[0]
 		require.NoError(t, a.Err, name)
 		require.Len(t, a.Warnings, len(images)-1)
-		require.Equal(t, map[bool]int64{true: 900 << 10, false: 1000 * 512}[name == "0.9"], a.Size)
+		require.Equal(t, map[bool]int64{true: 150 << 10, false: 200 * 512}[name == "0.9"], a.Size)
 		p := make([]byte, 17)
 		_, err := a.ReadAt(p, 0)
 		require.NoError(t, err)
@@ -211,5 +211,5 @@ func ExampleRead() {
 	p := make([]byte, 7)
 	_, err = a.ReadAt(p, 0)
 	fmt.Printf("%s of %d disks, %d bytes: %s %v\n", a.Level, m.Disks, a.Size, p, err)
-	// Output: raid1 of 2 disks, 512000 bytes: content <nil>
+	// Output: raid1 of 2 disks, 102400 bytes: content <nil>
 }
