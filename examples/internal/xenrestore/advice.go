@@ -24,6 +24,9 @@ func Advise(err error) string {
 			return a.text
 		}
 	}
+	if e, ok := errors.AsType[*remote.UnreachableError](err); ok && e.Part == remote.PartFolder && errors.Is(err, fs.ErrNotExist) {
+		return "Is it mounted, and the URL right? init begins a new repository there."
+	}
 	_, point := errors.AsType[*backupError](err)
 	if point && errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoPoints) || errors.Is(err, catalog.ErrInvalidName) {
 		return "xenrestore list shows what there is; an ID looks like xo-vm-backups/<vm>/<date>.json."

@@ -85,7 +85,7 @@ func (f *cleanFlags) run(ctx context.Context, std *command.Streams) (err error) 
 	for _, p := range plans {
 		found += len(p.Findings)
 		if len(p.Findings) > 0 {
-			fmt.Fprint(std.Out, p)
+			fmt.Fprintln(std.Out, p)
 		}
 	}
 	switch {

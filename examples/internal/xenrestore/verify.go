@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 
 	"github.com/xenbackup/xenbackup/examples/internal/command"
@@ -95,7 +96,7 @@ The exit code is 3 when a point is corrupt, else 4 when one is unknown. With -js
 // exists tells of a point that is not there; one that cannot be read is there.
 func (r *repository) exists(ctx context.Context, id string) error {
 	_, err := r.Point(ctx, id)
-	if _, broken := pointError(err); err == nil || broken {
+	if _, broken := pointError(err); err == nil || broken && !errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return &backupError{err}
