@@ -219,3 +219,13 @@ func TestADiskThatCannotBeReadLeavesTheOthers(t *testing.T) {
 type failing struct{ err error }
 
 func (f failing) ReadAt([]byte, int64) (int, error) { return 0, f.err }
+
+func TestFATAndExFATVolumesAreReadToo(t *testing.T) {
+	for _, name := range []string{"fsys/fat/testdata/fat12", "fsys/fat/testdata/fat32", "fsys/exfat/testdata/512"} {
+		raw := unpack(t, "../"+name)
+		s := open(t, []filerestore.Disk{{R: bytes.NewReader(raw), Size: int64(len(raw))}}, nil)
+		b, report := archive(t, s, filerestore.Tar, everything, nil)
+		require.Zero(t, report.SkipCount, report)
+		require.Greater(t, len(members(t, b)), 10, name)
+	}
+}

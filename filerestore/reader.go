@@ -5,7 +5,9 @@ import (
 	"io"
 
 	"github.com/xenbackup/xenbackup/filerestore/fsys"
+	"github.com/xenbackup/xenbackup/filerestore/fsys/exfat"
 	"github.com/xenbackup/xenbackup/filerestore/fsys/ext"
+	"github.com/xenbackup/xenbackup/filerestore/fsys/fat"
 )
 
 // Reader reads one family of file systems.
@@ -16,11 +18,18 @@ type Reader struct {
 	Open func(ctx context.Context, r io.ReaderAt, size, cacheSize int64) (fsys.FS, error)
 }
 
-// Readers returns those of this library.
+// Readers returns those of this library, with their defaults. To have others, such as the
+// time zone of FAT volumes, put a Reader of yours before them in Options.Readers.
 func Readers() []Reader {
 	return []Reader{
 		{"ext", func(ctx context.Context, r io.ReaderAt, size, cacheSize int64) (fsys.FS, error) {
 			return ext.Open(ctx, r, size, &ext.Options{CacheSize: cacheSize})
+		}},
+		{"fat", func(ctx context.Context, r io.ReaderAt, size, cacheSize int64) (fsys.FS, error) {
+			return fat.Open(ctx, r, size, &fat.Options{CacheSize: cacheSize})
+		}},
+		{"exfat", func(ctx context.Context, r io.ReaderAt, size, cacheSize int64) (fsys.FS, error) {
+			return exfat.Open(ctx, r, size, &exfat.Options{CacheSize: cacheSize})
 		}},
 	}
 }
