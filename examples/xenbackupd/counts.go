@@ -27,7 +27,7 @@ type counts struct {
 
 // looked are what is looked up when somebody asks.
 type looked struct {
-	active, next, connected, inUse, waiting, memory, limit *metrics.Family
+	active, next, connected, inUse, waiting, waited, memory, limit *metrics.Family
 }
 
 // counted is what is known of a run that is under way.
@@ -59,6 +59,7 @@ func newCounts(conf *config.Config) *counts {
 		connected: r.Gauge("xenbackup_pool_connected", "1 when the pool is logged in to, which happens when a job needs it.", "pool"),
 		inUse:     r.Gauge("xenbackup_slots_in_use", "Slots of the limits that are taken.", "pool", "operation"),
 		waiting:   r.Gauge("xenbackup_slots_waiting", "How many wait for a slot.", "pool", "operation"),
+		waited:    r.Counter("xenbackup_slots_waited_seconds_total", "How long those who got a slot had waited for it.", "pool", "operation"),
 		memory:    r.Gauge("xenbackup_buffer_bytes", "Bytes of blocks on their way."),
 		limit:     r.Gauge("xenbackup_buffer_limit_bytes", "How many that may be."),
 	}

@@ -18,61 +18,10 @@ import (
 	"github.com/xenbackup/xenbackup/examples/internal/config"
 )
 
-const usage = `Usage: xenbackupd -config FILE [-check | -run JOB [-schedule NAME]]
-
-Backs up the VMs of XCP-ng and XenServer pools by schedules, in repositories that
-Xen Orchestra can read. A configuration:
-
-  state: /var/lib/xenbackupd          # what has to be remembered
-  listen: 127.0.0.1:9745              # status, metrics, commands
-  pools:
-    main:
-      url: https://xcp1.example.com
-      password: {file: /etc/xenbackupd/main.password}
-      fingerprint: sha256:...         # openssl x509 -fingerprint -sha256
-  remotes:
-    nas: {url: nfs://nas.example.com/export/backups}
-  jobs:
-    nightly:
-      vms: {smart: {any_tags: [prod]}}   # or a list of UUIDs, or {pattern: ...}
-      remotes: [nas]
-    moved: {xo: job.json}             # a job as Xen Orchestra has it
-  schedules:
-    nightly:
-      job: nightly
-      cron: "30 1 * * *"
-      zone: Europe/Berlin
-      retention: 30                   # points to keep
-      full_interval: 15               # every 15th is a full one
-      catch_up: 6h                    # when the machine was off at 1:30
-
-xenbackupd.yaml, beside the source, explains all keys. Begin with
-
-  xenbackupd -config FILE -check          says what is wrong with it, by line
-  xenbackupd -config FILE -run nightly    backs up now, showing how far it is
-  xenbackupd -config FILE                 runs until SIGTERM
-
-  curl http://127.0.0.1:9745/status       what runs, what is due, what went wrong
-  curl -X POST http://127.0.0.1:9745/run/nightly
-  /healthz and /metrics are for monitoring.
-
-SIGTERM lets backups that run end within the grace (a minute, or the key grace), and
-then cancels them: their snapshots are removed. A second one cancels at once. After
-a crash, the next run of a job removes what the last has left.
-
-`
-
-const exitCodes = `
-Exit codes:
-  0    done: all was backed up, or the daemon was stopped
-  1    something was not backed up, or the program could not run
-  2    the arguments or the configuration are wrong
-  130  -run was interrupted; what was begun was undone
-`
-
+// asked is what the arguments ask for.
 type asked struct {
-	config, run, schedule string
-	check                 bool
+	config, run, plan, schedule string
+	check                       bool
 }
 
 func main() {
@@ -87,7 +36,8 @@ func start(args []string, std *command.Streams) int {
 	flags.StringVar(&a.config, "config", "", "the configuration, a YAML `file`")
 	flags.BoolVar(&a.check, "check", false, "check the configuration, and show when schedules are due; nothing is connected to")
 	flags.StringVar(&a.run, "run", "", "run this `job` now, once")
-	flags.StringVar(&a.schedule, "schedule", "", "with -run: run it as this schedule `name`, whose retention counts; needed when it has several")
+	flags.StringVar(&a.plan, "plan", "", "tell what a run of this `job` would do now, and why; nothing is changed")
+	flags.StringVar(&a.schedule, "schedule", "", "with -run and -plan: as this schedule `name`, whose retention counts; needed when it has several")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(std.Out, usage)
@@ -101,8 +51,8 @@ func start(args []string, std *command.Streams) int {
 		return misused(std, fmt.Sprintf("what is %q?", flags.Arg(0)))
 	case a.config == "":
 		return misused(std, "-config is needed")
-	case a.check && a.run != "" || a.schedule != "" && a.run == "":
-		return misused(std, "-check stands alone, and -schedule goes with -run")
+	case a.check && a.run+a.plan+a.schedule != "" || a.run != "" && a.plan != "" || a.schedule != "" && a.run+a.plan == "":
+		return misused(std, "one of -check, -run and -plan; -schedule goes with the latter two")
 	}
 	return a.do(std)
 }
@@ -124,10 +74,13 @@ func (a *asked) do(std *command.Streams) int {
 		preview(conf, time.Now(), std.Out)
 		return command.Done
 	}
-	if a.run != "" {
+	if a.run+a.plan != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		context.AfterFunc(ctx, stop) // a second signal ends the program at once
+		if a.plan != "" {
+			return plan(ctx, conf, a.plan, a.schedule, std)
+		}
 		return runOnce(ctx, conf, a.run, a.schedule, std)
 	}
 	if err := serve(conf, std); err != nil {

@@ -210,6 +210,14 @@ func TestChecksAndRunsOnce(t *testing.T) {
 	require.Contains(t, errs, "warning: pools.lab.url: http")
 	require.Contains(t, errs, "warning: jobs.bare: no schedule")
 
+	code, out, errs = w.do("-plan", "nightly")
+	require.Equal(t, command.Done, code, errs)
+	require.Contains(t, out, "web (lab): full: ")
+	require.NoDirExists(t, filepath.Join(w.dir, "state"), "nothing is changed")
+	entries, err := os.ReadDir(filepath.Join(w.dir, "backups"))
+	require.NoError(t, err)
+	require.Empty(t, entries)
+
 	for run := range 3 {
 		code, out, errs = w.do("-run", "nightly")
 		require.Equal(t, command.Done, code, errs)
@@ -217,6 +225,11 @@ func TestChecksAndRunsOnce(t *testing.T) {
 		require.Contains(t, out, "nightly: success in ")
 	}
 	require.Equal(t, 2, w.points(), "retention is that of the job's only schedule")
+
+	code, out, errs = w.do("-plan", "nightly")
+	require.Equal(t, command.Done, code, errs)
+	require.Contains(t, out, "web (lab): delta")
+	require.Regexp(t, `to disk, .* free, the last point took .*, then .* expires`, out)
 
 	require.NoError(t, os.Rename(filepath.Join(w.dir, "backups"), filepath.Join(w.dir, "mounted")))
 	require.NoError(t, os.Mkdir(filepath.Join(w.dir, "backups"), 0o700))
@@ -345,7 +358,7 @@ func TestExitCodeTellsWhatIsWrong(t *testing.T) {
 		{"", 2, "-config is needed"},
 		{"-config x web", 2, `what is "web"?`},
 		{"-config x -unknown", 2, "-unknown"},
-		{"-config x -check -run y", 2, "stands alone"},
+		{"-config x -check -run y", 2, "one of -check"},
 		{"-config " + filepath.Join(dir, "missing.yaml"), 2, "missing.yaml"},
 		{"-config " + wrong + " -check", 2, "wrong.yaml:2: "},
 	} {

@@ -118,8 +118,13 @@ func (r *remotes) connect(ctx context.Context, name string, conf *config.Remote)
 	if errors.Is(err, remote.ErrOtherStorage) {
 		return nil, fmt.Errorf("%w; if it was replaced on purpose, remove it from %s", err, r.state.path("remotes.json"))
 	}
-	if err != nil || known != "" {
-		return fsys, err
+	switch {
+	case err != nil:
+		return nil, err
+	case r.state.lock == nil:
+		return remote.ReadOnly(fsys), nil
+	case known != "":
+		return fsys, nil
 	}
 	id, err := remote.Identify(ctx, fsys)
 	if err == nil {

@@ -33,13 +33,18 @@ type service struct {
 	counts *counts
 }
 
-// openService takes the state folder. Pools and repositories are connected to when a
-// job needs them. observer, which may be nil, hears of all runs.
+// openService takes the state folder, and is newService.
 func openService(conf *config.Config, log *slog.Logger, observer task.Observer) (*service, error) {
 	held, err := openState(conf.State)
 	if err != nil {
 		return nil, err
 	}
+	return newService(conf, held, log, observer)
+}
+
+// newService prepares everything. Pools and repositories are connected to when a job
+// needs them. observer, which may be nil, hears of all runs.
+func newService(conf *config.Config, held *state, log *slog.Logger, observer task.Observer) (*service, error) {
 	s := &service{
 		conf: conf, log: log, started: time.Now(), state: held, pools: map[string]*pool{},
 		remotes: newRemotes(conf, held, log), counts: newCounts(conf),
@@ -50,6 +55,7 @@ func openService(conf *config.Config, log *slog.Logger, observer task.Observer) 
 		s.pools[name] = newPool(p, s.counts.pool(name), log.With("pool", name))
 		pools[name] = s.pools[name]
 	}
+	var err error
 	s.runner, err = pipeline.NewRunner(&pipeline.RunnerOptions{
 		Pools: pools, Remotes: s.remotes.catalog, Limiter: s.limiter, Budget: s.budget, Logger: log,
 		Observer: task.ObserverFunc(func(e task.Event) {
@@ -80,18 +86,22 @@ func (s *service) close() error {
 // runJob runs a job by the schedule, which is "" for one without any.
 func (s *service) runJob(ctx context.Context, name, schedule string) (*task.Run, error) {
 	job := s.conf.Job(name)
-	opts := &pipeline.RunOptions{}
-	if own := s.conf.Schedules[schedule]; own != nil {
-		opts.ScheduleID = own.ID
-	}
 	ids, err := job.RemoteIDs()
 	if err != nil {
 		return nil, err
 	}
 	release := s.remotes.hold(ids)
-	run, err := s.runner.Run(ctx, job, opts)
+	run, err := s.runner.Run(ctx, job, s.optionsOf(schedule))
 	if closing := release(); closing != nil {
 		s.log.WarnContext(ctx, "a repository did not close", "job", name, "error", closing)
 	}
 	return run, err
+}
+
+func (s *service) optionsOf(schedule string) *pipeline.RunOptions {
+	opts := &pipeline.RunOptions{}
+	if own := s.conf.Schedules[schedule]; own != nil {
+		opts.ScheduleID = own.ID
+	}
+	return opts
 }

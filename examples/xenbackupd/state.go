@@ -17,7 +17,7 @@ import (
 // with, and which storage each repository is on.
 type state struct {
 	dir  string
-	lock *os.File
+	lock *os.File // nil: it is only read
 
 	mu  sync.Mutex
 	ids map[string]identity // of repositories, by their names
@@ -41,19 +41,34 @@ func openState(dir string) (*state, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
-	s := &state{dir: dir, lock: lock, ids: map[string]identity{}}
+	s, err := readState(dir)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	s.lock = lock
+	return s, nil
+}
+
+// readState reads the folder, which another process may have, or which may not be there.
+func readState(dir string) (*state, error) {
+	s := &state{dir: dir, ids: map[string]identity{}}
 	text, err := os.ReadFile(s.path("remotes.json"))
 	if err == nil {
 		err = json.Unmarshal(text, &s.ids)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, errors.Join(fmt.Errorf("%s: %w", s.path("remotes.json"), err), lock.Close())
+		return nil, fmt.Errorf("%s: %w", s.path("remotes.json"), err)
 	}
 	return s, nil
 }
 
 // close gives the folder back.
-func (s *state) close() error { return s.lock.Close() }
+func (s *state) close() error {
+	if s.lock == nil {
+		return nil
+	}
+	return s.lock.Close()
+}
 
 func (s *state) path(name string) string { return filepath.Join(s.dir, name) }
 

@@ -48,8 +48,12 @@ type poolStatus struct {
 type slotStatus struct {
 	Pool      string      `json:"pool"`
 	Operation pipeline.Op `json:"operation"`
+	Limit     int         `json:"limit"` // 0 is none
 	InUse     int         `json:"in_use"`
 	Waiting   int         `json:"waiting"`
+	Longest   float64     `json:"longest_wait_seconds"` // of those who wait
+
+	waited float64
 }
 
 type memoryStatus struct {
@@ -104,7 +108,11 @@ func (d *daemon) slots() []slotStatus {
 	for _, name := range slices.Sorted(maps.Keys(d.pools)) {
 		for _, op := range []pipeline.Op{pipeline.OpSnapshot, pipeline.OpDiskExport, pipeline.OpVMExport} {
 			key := pipeline.Key{Pool: name, Op: op}
-			all = append(all, slotStatus{name, op, d.limiter.InUse(key), d.limiter.Waiting(key)})
+			f := d.limiter.Figures(key)
+			all = append(all, slotStatus{
+				Pool: name, Operation: op, Limit: f.Limit, InUse: f.InUse, Waiting: f.Waiting,
+				Longest: f.Longest.Seconds(), waited: f.Waited.Seconds(),
+			})
 		}
 	}
 	return all
@@ -129,5 +137,6 @@ func (d *daemon) look() {
 	for _, slot := range d.slots() {
 		to.inUse.Set(float64(slot.InUse), slot.Pool, string(slot.Operation))
 		to.waiting.Set(float64(slot.Waiting), slot.Pool, string(slot.Operation))
+		to.waited.Set(slot.waited, slot.Pool, string(slot.Operation))
 	}
 }

@@ -141,7 +141,7 @@ func TestDoubtsAreWarnings(t *testing.T) {
 	t.Setenv("CONFIG_TEST_PASSWORD", "secret")
 	for _, row := range []struct{ name, old, new, says string }{
 		{"http", "https:", "http:", "c.yaml:6: warning: pools.main.url: http"},
-		{"long chain", "retention: 14\n    full_interval: 7", "retention: 120", "warning: schedules.nightly: chains"},
+		{"long chain", "retention: 14\n    full_interval: 7", "retention: 120", "warning: schedules.nightly: fullInterval: chains"},
 		{"never due", `cron: "@weekly"`, "enabled: true", "warning: schedules.both: without cron"},
 	} {
 		_, said, ok := load(t, strings.Replace(good, row.old, row.new, 1))

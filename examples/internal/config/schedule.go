@@ -9,7 +9,6 @@ import (
 
 	"github.com/xenbackup/xenbackup/pipeline"
 	"github.com/xenbackup/xenbackup/schedule"
-	"github.com/xenbackup/xenbackup/vhd"
 )
 
 // Schedule says when a job runs and how much it keeps; or when others run, one
@@ -133,12 +132,6 @@ func (j *judge) retention(c *Config, s *Schedule, job *pipeline.Job, where []str
 	if got.SnapshotRetention == 0 && (got.ExportRetention == 0 || len(remotes) == 0) && len(scopes) == 0 {
 		j.wrong("nothing would be kept: retention, and a remote in the job, or snapshots are needed", where...)
 	}
-	if job.Mode == pipeline.ModeDelta && got.ExportRetention >= vhd.FileRestoreMaxLinks && got.FullInterval == 0 {
-		j.warn(fmt.Sprintf("chains will have more than %d disks, too many to restore files from in Xen Orchestra: set full_interval", vhd.FileRestoreMaxLinks), where...)
-	}
-	for _, key := range got.NotHonoured {
-		j.warn("the setting "+key+" is passed over: it is not supported", where...)
-	}
 }
 
 // finish tells of what nothing uses.
@@ -159,6 +152,9 @@ func (j *judge) finish(c *Config) {
 			used[remote] = true
 		}
 	}
+	for name, job := range c.built {
+		j.doubts(c, name, job)
+	}
 	for name := range c.Remotes {
 		if !used[name] {
 			j.warn("no job writes to it", "remotes", name)
@@ -167,6 +163,29 @@ func (j *judge) finish(c *Config) {
 	slices.SortStableFunc(j.problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Text, b.Text))
 	})
+}
+
+// doubts are the library's about a job that is valid.
+func (j *judge) doubts(c *Config, name string, job *pipeline.Job) {
+	if job.Validate() != nil {
+		return
+	}
+	urls := map[string]string{}
+	ids, _ := job.RemoteIDs()
+	for _, id := range ids {
+		if _, r := c.Remote(id); r != nil {
+			urls[id] = r.URL
+		}
+	}
+	for _, w := range job.Warnings(urls) {
+		where := []string{"jobs", name}
+		for schedule, s := range c.Schedules {
+			if s != nil && s.Job == name && s.ID == w.Scope {
+				where, w.Scope = []string{"schedules", schedule}, ""
+			}
+		}
+		j.warn(w.String(), where...)
+	}
 }
 
 // On says whether it is due by itself.
