@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/xenbackup/xenbackup/remote/catalog"
@@ -135,8 +136,8 @@ func (d *PointDisk) Confirm(ctx context.Context) error { return d.confirm(ctx) }
 // Close closes the disk and ends the lease. It works after ctx has ended.
 func (d *PointDisk) Close() error {
 	var errs []error
-	for i := len(d.close) - 1; i >= 0; i-- {
-		errs = append(errs, d.close[i]())
+	for _, release := range slices.Backward(d.close) {
+		errs = append(errs, release())
 	}
 	d.close = nil
 	return errors.Join(errs...)

@@ -18,10 +18,10 @@ import (
 
 // diskFlags are those of disk.
 type diskFlags struct {
-	at                     *location
-	id                     *string
-	uuid, out, format      string
-	replace, asJSON, piped bool
+	at                *location
+	id                *string
+	uuid, out, format string
+	replace, asJSON   bool
 }
 
 // written is what disk and xva print with -json.

@@ -114,7 +114,7 @@ func (r *repository) verify(
 	for _, v := range j.Points {
 		printVerdict(text, v)
 	}
-	for v, err := range r.Catalog.Verify(ctx, opts) {
+	for v, err := range r.Verify(ctx, opts) {
 		out.Clear()
 		if err != nil {
 			return nil, errors.Join(err, j.flush())
