@@ -9,8 +9,6 @@ import (
 	"log"
 	"os"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/xenbackup/xenbackup/filerestore"
 )
 
@@ -18,16 +16,7 @@ import (
 func exampleDisks() []filerestore.Disk {
 	var disks []filerestore.Disk
 	for _, name := range []string{"a", "b"} {
-		packed, err := os.ReadFile("testdata/" + name + ".img.zst")
-		if err != nil {
-			log.Fatal(err)
-		}
-		r, err := zstd.NewReader(nil)
-		if err != nil {
-			log.Fatal(err)
-		}
-		raw, err := r.DecodeAll(packed, nil)
-		r.Close()
+		raw, err := unpacked(name)
 		if err != nil {
 			log.Fatal(err)
 		}

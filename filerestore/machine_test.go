@@ -25,21 +25,31 @@ import (
 // b is a physical volume of the same group vg0, which has root (in three pieces), home,
 // and data (striped); c is of another machine, with a group of the same name.
 
-var unpacked sync.Map // name: []byte, never written to
+var kept sync.Map // name: []byte, never written to
+
+// unpacked is the content of an image in testdata.
+func unpacked(name string) ([]byte, error) {
+	if raw, ok := kept.Load(name); ok {
+		return raw.([]byte), nil
+	}
+	packed, err := os.ReadFile(filepath.Join("testdata", name+".img.zst"))
+	if err != nil {
+		return nil, err
+	}
+	r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	raw, err := r.DecodeAll(packed, nil)
+	kept.Store(name, raw)
+	return raw, err
+}
 
 func unpack(tb testing.TB, name string) []byte {
 	tb.Helper()
-	if raw, ok := unpacked.Load(name); ok {
-		return raw.([]byte)
-	}
-	packed, err := os.ReadFile(filepath.Join("testdata", name+".img.zst"))
+	raw, err := unpacked(name)
 	require.NoError(tb, err)
-	r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
-	require.NoError(tb, err)
-	defer r.Close()
-	raw, err := r.DecodeAll(packed, nil)
-	require.NoError(tb, err)
-	unpacked.Store(name, raw)
 	return raw
 }
 
