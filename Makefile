@@ -32,7 +32,7 @@ LINT_DIR := $(shell $(GO) env GOPATH)/xenbackup-tools/golangci-lint-$(LINT_VERSI
 LINT := $(LINT_DIR)/golangci-lint
 # program=Debian package
 PEERS := qemu-img=qemu-utils qemu-nbd=qemu-utils vhdiinfo=libvhdi-utils vhdimount=libvhdi-utils fusermount3=fuse3 fsck.ext4=e2fsprogs mkfs.xfs=xfsprogs gcc=gcc gcc=libc6-dev \
-	node=nodejs npm=npm python3=python3 curl=curl xva-img=xva-img bsdtar=libarchive-tools zstd=zstd \
+	node=nodejs npm=npm python3=python3 curl=curl xva-img=xva-img bsdtar=libarchive-tools unzip=unzip zstd=zstd \
 	ganesha.nfsd=nfs-ganesha ganesha.nfsd=nfs-ganesha-vfs nfs-cp=libnfs-utils unshare=util-linux \
 	smbd=samba smbclient=smbclient
 # Other people's clients from npm, installed once per content of the lock; internal/testenv looks for them there.
@@ -79,7 +79,7 @@ $(NODE_DIR):
 
 unit:
 	XENBACKUP_PEERS=require $(GO) test -race -shuffle=on -timeout 15m ./...
-	$(GO) test -shuffle=on -timeout 5m ./remote/catalog ./xapi # each step of each sweep: the race detector is too slow for that
+	$(GO) test -shuffle=on -timeout 5m ./remote/catalog ./xapi # more of each sweep than the race detector is fast enough for
 	XENBACKUP_ZONES=all $(GO) test -run '^TestEveryTurning' ./schedule # and for each time zone
 
 # package:target of each fuzz test
@@ -97,7 +97,7 @@ torture:
 	XENBACKUP_PEERS=require XENBACKUP_CUTS=$(CUTS) $(GO) test -timeout 0 -count=1 -v -run '^TestPowerCut' ./remote/local
 	XENBACKUP_PEERS=require XENBACKUP_ROUNDS=$(ROUNDS) $(GO) test -timeout 0 -count=1 -v -run '^TestTorture' ./remote/nfs ./remote/smb
 	XENBACKUP_PEERS=require XENBACKUP_QUESTIONS=$(QUESTIONS) $(GO) test -timeout 0 -count=1 -v -run 'XenOrchestraSays$$' ./schedule ./selector
-	XENBACKUP_PEERS=require XENBACKUP_SWEEP=1 XENBACKUP_SEEDS=$(SEEDS) $(GO) test -timeout 0 -count=1 -v -run '^TestModelOf|^TestCycle' ./remote/catalog
+	XENBACKUP_PEERS=require XENBACKUP_SWEEP=1 XENBACKUP_SEEDS=$(SEEDS) $(GO) test -timeout 0 -count=1 -v -run '^TestModelOf|^TestCycle|Survive|^TestFileWhoseSync' ./remote/catalog
 	XENBACKUP_PEERS=require XENBACKUP_FLIPS=$(FLIPS) XENBACKUP_ROTS=$(ROTS) XENBACKUP_READERS=1000 $(GO) test -timeout 0 -count=1 -v -run '^TestRot|^TestReadersAndRetention' ./remote/catalog
 
 bench:
