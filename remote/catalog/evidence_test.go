@@ -36,7 +36,7 @@ func filesIn(ctx context.Context, t *testing.T, fsys remote.Filesystem, dir stri
 	t.Helper()
 	files := map[string][]byte{}
 	for _, name := range listFiles(t, fsys, dir) {
-		data, err := remote.ReadFile(ctx, fsys, name, 1<<20)
+		data, err := remote.ReadFile(ctx, fsys, name, 64<<20)
 		require.NoError(t, err)
 		files[name] = data
 	}

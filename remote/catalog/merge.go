@@ -22,6 +22,7 @@ type merger struct {
 	clean  *cleaner // nil for a merge
 	change *change  // nil when nothing is changed
 	start  time.Time
+	guard  func() (*Immutability, error) // of the repository; asked when something is to be merged
 
 	points []*Point
 	files  []string        // in the directory of the VM
@@ -47,6 +48,7 @@ func newMerger(s *Session, opts *MergeOptions) *merger {
 }
 
 func (m *merger) run(ctx context.Context) error {
+	m.guard = sync.OnceValues(func() (*Immutability, error) { return m.s.c.Immutability(ctx) })
 	if err := m.readPoints(ctx); err != nil {
 		return err
 	}
@@ -233,13 +235,18 @@ func (m *merger) discard(ctx context.Context, g garbageItem) (gone bool, err err
 	}
 	if g.isTree {
 		err = remote.RemoveAll(ctx, m.s.fsys, g.name)
-		if err != nil {
-			return false, fmt.Errorf("catalog: %w", err)
-		}
-		m.removed(g.name)
-		return true, nil
+	} else {
+		err = m.s.fsys.Remove(ctx, g.name)
 	}
-	return true, m.remove(ctx, g.name)
+	switch {
+	case errors.Is(err, fs.ErrPermission): // something guards it
+		m.left(g.name, err)
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("catalog: %w", err)
+	}
+	m.removed(g.name)
+	return true, nil
 }
 
 func (m *merger) remove(ctx context.Context, name string) error {
@@ -376,6 +383,10 @@ func (m *merger) merge(ctx context.Context, d *vdiDir, chain []string, resumed b
 		m.deferred(youngest)
 		return nil
 	}
+	if err := m.guarded(path.Base(youngest)); err != nil && !resumed {
+		m.left(youngest, err)
+		return nil
+	}
 	opts := &vhd.MergeOptions{Logger: m.s.c.log, Lost: m.change.lost(ctx)}
 	if m.opts.Progress != nil {
 		opts.Progress = func(done, total int64) { m.progress(youngest, done, total) }
@@ -391,6 +402,11 @@ func (m *merger) merge(ctx context.Context, d *vdiDir, chain []string, resumed b
 	if errors.Is(err, ErrLeased) { // a reader waits: what was begun is finished another time
 		m.left(youngest, err)
 		m.block()
+		return nil
+	}
+	if errors.Is(err, fs.ErrPermission) { // something guards the disk: a later session finishes what was begun
+		m.left(youngest, err)
+		d.leave = true
 		return nil
 	}
 	if err != nil {
@@ -409,6 +425,19 @@ func (m *merger) merge(ctx context.Context, d *vdiDir, chain []string, resumed b
 		Path: m.rel(youngest), Chain: chain, Size: res.Size, Bytes: res.Merged, Resumed: resumed,
 	})
 	return err
+}
+
+// guarded returns an fs.ErrPermission for a disk that cannot be replaced for now: once
+// begun, its merge would wait half done for as long as that.
+func (m *merger) guarded(disk string) error {
+	guard, err := m.guard()
+	if err != nil || guard == nil {
+		return err
+	}
+	if date, ok := leadingDate(disk); ok && time.Now().Before(date.Add(guard.Duration)) {
+		return fmt.Errorf("guarded until %s: %w", FormatDate(date.Add(guard.Duration)), fs.ErrPermission)
+	}
+	return nil
 }
 
 // mayBegin tells whether the bounds of this run leave room for another merge. One

@@ -19,7 +19,7 @@ func (m *merger) tidy(ctx context.Context, d *vdiDir) error {
 		return err
 	}
 	for _, chain := range m.chains(d) {
-		if err := m.merge(ctx, d, chain, false); err != nil {
+		if err := m.merge(ctx, d, chain, false); err != nil || d.leave {
 			return err
 		}
 	}

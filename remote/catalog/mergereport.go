@@ -80,7 +80,9 @@ type Finding struct {
 // cannot be followed, stops changes in its own directory.
 // So it is when a listing proves to lack a point whose disk or archive is there.
 // Directories that no point refers to are left alone, and disks whose parent is
-// missing: they are reported, and [Session.Clean] knows more about them.
+// missing: they are reported, and [Session.Clean] knows more about them. What the
+// storage protects is reported as left (fs.ErrPermission), and no merge is begun that
+// would replace a disk while [Catalog.Immutability] guards it.
 //
 // The report is never nil, and complete up to the error. When a merge fails,
 // others go on.

@@ -193,7 +193,7 @@ func (m *merger) resume(ctx context.Context, d *vdiDir) error {
 			m.condemn(d, path.Join(d.path, oldest), err)
 			return nil
 		}
-		if err := m.merge(ctx, d, state.state.Chain, true); err != nil {
+		if err := m.merge(ctx, d, state.state.Chain, true); err != nil || d.leave {
 			d.leave = true
 			return err
 		}
