@@ -274,6 +274,7 @@ func TestDirectoryWithBlocksMissingIsNoDisk(t *testing.T) {
 // Chains that Xen Orchestra began go on with our next disk, in their format, and are
 // merged with it.
 func TestChainsOfXenOrchestraGoOn(t *testing.T) {
+	t.Parallel()
 	formats := map[catalog.DiskFormat]int{}
 	plain, plainFS := goldenFS(t)
 	continueAll(t, openCatalog(t, plainFS), plain, formats)

@@ -26,6 +26,7 @@ const (
 
 // Reading changes nothing, so that these share one copy.
 func TestRepositoryOfXenOrchestra(t *testing.T) {
+	t.Parallel()
 	repo, fsys := goldenFS(t)
 	t.Run("every backup is listed", func(t *testing.T) { testListing(t, repo, fsys) })
 	t.Run("disks read to their content", func(t *testing.T) { testDisks(t, repo, fsys) })
@@ -34,6 +35,7 @@ func TestRepositoryOfXenOrchestra(t *testing.T) {
 
 // Merges that Xen Orchestra did not finish hide nothing and change no content.
 func TestInterruptedRepositoryOfXenOrchestra(t *testing.T) {
+	t.Parallel()
 	repo := testenv.GoldenInterrupted(t)
 	require.NotEmpty(t, repo.InterruptedMerges)
 	fsys := localFS(t, repo.Dir)

@@ -298,7 +298,7 @@ func play(ctx context.Context, steps int, pick func(n int, what string) int) err
 // point needs. XENBACKUP_SEEDS says how many sequences there are, XENBACKUP_SEED
 // repeats one.
 func TestModelOfBackupsNeverLosesAndNeverLeaks(t *testing.T) {
-	first, last := uint64(1), uint64(2+30/sweepStride)
+	first, last := uint64(1), uint64(smoke(2, 32))
 	if text := os.Getenv("XENBACKUP_SEEDS"); text != "" {
 		n, err := strconv.ParseUint(text, 10, 64)
 		require.NoError(t, err)
@@ -332,7 +332,7 @@ func TestModelOfBackupsNeverLosesAndNeverLeaks(t *testing.T) {
 func TestModelHoldsForShortSequences(t *testing.T) {
 	count := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		if count++; count > 3+40/sweepStride {
+		if count++; count > smoke(3, 43) {
 			return // as many as the race detector allows
 		}
 		err := play(t.Context(), rapid.IntRange(1, 5).Draw(rt, "steps"), func(n int, what string) int {

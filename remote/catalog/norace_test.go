@@ -2,5 +2,9 @@
 
 package catalog_test
 
-// sweepStride 1: every operation fails once.
-const sweepStride = 1
+// sweepStride: each 7th operation fails once; with XENBACKUP_SWEEP every one does.
+const sweepStride = 7
+
+const underRace = false
+
+func smoke(_, plain int) int { return plain }
