@@ -137,7 +137,7 @@ func from(folder, path string) string {
 	return filepath.Join(folder, path)
 }
 
-// Limits returns the limits of the pools.
+// PoolLimits returns the limits of each pool.
 func (c *Config) PoolLimits() pipeline.Limits {
 	limits := pipeline.DefaultLimits()
 	for target, n := range map[*int]*int{

@@ -61,7 +61,7 @@ func (j *judge) schedules(c *Config) {
 			continue
 		}
 		if job := c.built[s.Job]; job != nil {
-			j.retention(c, s, job, where)
+			j.retention(s, job, where)
 		}
 	}
 }
@@ -109,7 +109,7 @@ func (j *judge) sequence(c *Config, s *Schedule, where []string) {
 }
 
 // retention puts what the schedule says into the settings of its job.
-func (j *judge) retention(c *Config, s *Schedule, job *pipeline.Job, where []string) {
+func (j *judge) retention(s *Schedule, job *pipeline.Job, where []string) {
 	settings := maps.Clone(s.Settings)
 	if settings == nil {
 		settings = map[string]any{}
