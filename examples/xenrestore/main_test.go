@@ -217,6 +217,8 @@ func TestDamageIsAnExitCode(t *testing.T) {
 	require.NotEmpty(t, points[1].Error)
 	u.fails(t, 4, nil, "clean", "-vm", filesVM)
 	u.fails(t, 1, []string{"metadata of this point"}, "disk", "-backup", midPoint, "-disk", system, "-o", "-")
+	require.Contains(t, u.ok(t, "delete", "-backup", midPoint, "-no-merge"), "deleted "+midPoint, "who names it has decided")
+	require.NotContains(t, u.ok(t, "list", "-vm", filesVM), midPoint)
 }
 
 func TestInterruptedVerificationGoesOn(t *testing.T) {

@@ -33,13 +33,12 @@ const (
 // secret is what must not be in any output.
 const secret = "simulated-secret"
 
+// programDir is where the program is compiled to; TestMain makes it.
+var programDir string
+
 // building is the program, compiled once for all tests.
 var building = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "xenrestore-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "xenrestore")
+	path := filepath.Join(programDir, "xenrestore")
 	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%w: %s", err, out)
@@ -48,10 +47,14 @@ var building = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if path, err := building(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
+	dir, err := os.MkdirTemp("", "xenrestore-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
+	programDir = dir
+	code := m.Run()
+	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -163,4 +164,29 @@ func TestURLsAreRedacted(t *testing.T) {
 		code, _, _ := u.run(t, "list", "-remote", raw, "-verbose")
 		require.Equal(t, 1, code, "%s %v", raw, err)
 	}
+}
+
+func TestInterruptedRestoreLeavesNothing(t *testing.T) {
+	t.Parallel()
+	repo := testenv.Golden(t)
+	u, pool := operator(t, repo.Dir, nil)
+	pool.Break("PUT /import_raw_vdi", xapitest.OnCall(1), 1<<20, xapitest.Stall)
+	cmd := u.command(t, "vm", "-backup", lastPoint, "-pool", pool.URL(), "-sr", pool.SR("first").UUID)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	require.NoError(t, cmd.Start())
+	require.Eventually(t, func() bool {
+		for _, call := range pool.Calls() {
+			if call.Method == "PUT /import_raw_vdi" {
+				return true
+			}
+		}
+		return false
+	}, time.Minute, 10*time.Millisecond)
+	require.Len(t, pool.VMs(), 1, "it is being made")
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	require.Error(t, cmd.Wait())
+	require.Equal(t, 130, cmd.ProcessState.ExitCode(), errs.String())
+	require.Empty(t, pool.VMs())
+	requireNoLeases(t, repo.Dir)
 }

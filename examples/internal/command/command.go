@@ -149,6 +149,9 @@ func (p *Program) fail(ctx context.Context, c *Command, err error, std *Streams)
 	case ctx.Err() != nil:
 		code = Interrupted
 	}
+	if code == Interrupted {
+		err = fmt.Errorf("interrupted: %w", err)
+	}
 	fmt.Fprintf(std.Err, "%s %s: %v\n", p.Name, c.Name, err)
 	if p.Advise != nil && code != Interrupted {
 		if advice := p.Advise(err); advice != "" {

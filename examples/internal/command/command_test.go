@@ -76,7 +76,7 @@ func TestExitCodeTellsWhatHappened(t *testing.T) {
 		{nil, []string{"greet", "Ada"}, command.Misused, "", `what is "Ada"?`},
 		{nil, []string{"greet", "-name", "broken"}, command.Damaged, "", ""},
 		{nil, []string{"greet", "-name", "ill"}, command.Undecided, "", "who knows"},
-		{cancelled, []string{"greet", "-name", "Ada"}, command.Interrupted, "", "canceled"},
+		{cancelled, []string{"greet", "-name", "Ada"}, command.Interrupted, "", "interrupted: context canceled"},
 	} {
 		ctx := row.ctx
 		if ctx == nil {

@@ -91,7 +91,10 @@ func (f *diskFlags) run(ctx context.Context, std *command.Streams) (err error) {
 	moved := watch(std)
 	defer moved.Clear()
 	if f.out == "-" {
-		return errors.Join(f.pipe(ctx, d, std.Out, moved), d.Confirm(ctx))
+		if err := f.pipe(ctx, d, std.Out, moved); err != nil {
+			return err
+		}
+		return d.Confirm(ctx)
 	}
 	if report.Size, err = f.file(ctx, d, moved); err != nil {
 		return err
