@@ -34,7 +34,7 @@ LINT := $(LINT_DIR)/golangci-lint
 PEERS := qemu-img=qemu-utils qemu-nbd=qemu-utils vhdiinfo=libvhdi-utils vhdimount=libvhdi-utils fusermount3=fuse3 fsck.ext4=e2fsprogs mkfs.xfs=xfsprogs gcc=gcc gcc=libc6-dev \
 	node=nodejs npm=npm python3=python3 curl=curl xva-img=xva-img bsdtar=libarchive-tools unzip=unzip zstd=zstd \
 	ganesha.nfsd=nfs-ganesha ganesha.nfsd=nfs-ganesha-vfs nfs-cp=libnfs-utils unshare=util-linux \
-	smbd=samba smbclient=smbclient
+	smbd=samba smbclient=smbclient mkfs.fat=dosfstools mcopy=mtools mkfs.exfat=exfatprogs mount.exfat-fuse=exfat-fuse
 # Other people's clients from npm, installed once per content of the lock; internal/testenv looks for them there.
 NODE_DIR := $(shell $(GO) env GOPATH)/xenbackup-tools/npm-$(shell sha256sum internal/testenv/npm/package-lock.json | cut -c1-12)
 

@@ -1,7 +1,7 @@
 // Package fsys is what the readers of file systems have in common: how the
 // files of a volume are named, listed, described and read, whichever format
 // they are kept in. The readers are packages below this one: fsys/ext reads
-// ext2, ext3 and ext4.
+// ext2, ext3 and ext4, fsys/fat FAT12, FAT16 and FAT32, fsys/exfat exFAT.
 //
 // A reader works over an [io.ReaderAt], never writes, needs no root and no
 // mount, and takes whatever it finds for hostile: damage ends in an error that

@@ -85,8 +85,8 @@ func TestEveryImageOfMkfsReadsAsFUSEReadsIt(t *testing.T) {
 		many int
 		args []string
 	}{
-		"512":    {3 << 20, 100, []string{"-c", "512"}},
-		"4k":     {8 << 20, 120, []string{"-c", "4096"}},
+		"512":    {3 << 20, 60, []string{"-c", "512"}},
+		"4k":     {8 << 20, 60, []string{"-c", "4096"}},
 		"64k":    {24 << 20, 20, []string{"-c", "65536"}},
 		"pieces": {4 << 20, -1, []string{"-c", "512"}},
 	} {
@@ -95,7 +95,7 @@ func TestEveryImageOfMkfsReadsAsFUSEReadsIt(t *testing.T) {
 			mkfs(t, image, c.size, c.args...)
 			dir, unmount := mount(t, image, "rw")
 			if c.many < 0 {
-				fragment(t, dir, 120, 1500)
+				fragment(t, dir, 80, 1500)
 			} else {
 				testvolume.Plant(t, dir, c.many)
 				testvolume.File(t, dir, "names/clef \U0001D11E.txt", 99)

@@ -79,14 +79,14 @@ func TestEveryImageOfMkfsReadsAsItWasFilled(t *testing.T) {
 		"fat12":        {2 << 20, 30, []string{"-F", "12", "-s", "1", "-r", "64"}},
 		"fat16":        {12 << 20, 250, []string{"-F", "16", "-s", "4"}},
 		"fat16-4k":     {40 << 20, 30, []string{"-F", "16", "-S", "4096", "-s", "1"}},
-		"fat32":        {36 << 20, 60, []string{"-F", "32", "-s", "1"}},
-		"fat32-pieces": {36 << 20, -1, []string{"-F", "32", "-s", "1"}},
+		"fat32":        {34 << 20, 30, []string{"-F", "32", "-s", "1"}},
+		"fat32-pieces": {34 << 20, -1, []string{"-F", "32", "-s", "1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, image := t.TempDir(), filepath.Join(t.TempDir(), "image")
 			mkfs(t, image, c.size, c.args...)
 			if c.many < 0 {
-				fragment(t, image, dir, 200, 1500)
+				fragment(t, image, dir, 100, 1500)
 			} else {
 				testvolume.Plant(t, dir, c.many)
 				testvolume.File(t, dir, "names/clef ZZ.txt", 99) // mtools writes no pairs

@@ -1,7 +1,11 @@
 package testvolume
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,14 +43,35 @@ func ManifestOf(tb testing.TB, name string) Manifest {
 
 func unpack(tb testing.TB, name string) []byte {
 	tb.Helper()
-	packed, err := os.ReadFile(filepath.Join("testdata", name))
-	require.NoError(tb, err)
-	r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
-	require.NoError(tb, err)
-	defer r.Close()
-	raw, err := r.DecodeAll(packed, nil)
+	raw, err := Unpack(filepath.Join("testdata", name))
 	require.NoError(tb, err)
 	return raw
+}
+
+// Unpack returns the content of a file: its size, and without the zeros at its
+// end, compressed.
+func Unpack(name string) ([]byte, error) {
+	packed, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	data, err := r.DecodeAll(packed, nil)
+	if err != nil || len(data) < 8 {
+		return nil, errors.Join(err, io.ErrUnexpectedEOF)
+	}
+	raw := make([]byte, binary.LittleEndian.Uint64(data))
+	copy(raw, data[8:])
+	return raw, nil
+}
+
+func pack(w *zstd.Encoder, raw []byte) []byte {
+	data := binary.LittleEndian.AppendUint64(nil, uint64(len(raw)))
+	return w.EncodeAll(append(data, bytes.TrimRight(raw, "\x00")...), nil)
 }
 
 // Keep writes an image and its manifest into testdata.
@@ -57,6 +82,6 @@ func Keep(tb testing.TB, name string, raw []byte, m Manifest) {
 	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(8<<20))
 	require.NoError(tb, err)
 	require.NoError(tb, os.MkdirAll("testdata", 0o755))
-	require.NoError(tb, os.WriteFile(filepath.Join("testdata", name+".img.zst"), w.EncodeAll(raw, nil), 0o644))
-	require.NoError(tb, os.WriteFile(filepath.Join("testdata", name+".json.zst"), w.EncodeAll(list, nil), 0o644))
+	require.NoError(tb, os.WriteFile(filepath.Join("testdata", name+".img.zst"), pack(w, raw), 0o644))
+	require.NoError(tb, os.WriteFile(filepath.Join("testdata", name+".json.zst"), pack(w, list), 0o644))
 }

@@ -1,6 +1,7 @@
 package testvolume
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
@@ -63,10 +64,7 @@ func Content(name string, size int64) []byte {
 	for off := int64(0); off < size; off += sector {
 		h := fnv.New32a()
 		fmt.Fprint(h, name, off)
-		part := p[off:min(off+sector, size)]
-		for i := range part {
-			part[i] = binary.BigEndian.AppendUint32(nil, h.Sum32())[i%4]
-		}
+		copy(p[off:min(off+sector, size)], bytes.Repeat(binary.BigEndian.AppendUint32(nil, h.Sum32()), sector/4))
 	}
 	return p
 }
