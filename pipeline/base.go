@@ -101,6 +101,7 @@ func chooseBase(ctx context.Context, v *vmRun, gens []*generation, fullInterval 
 const (
 	reasonAsked   = "a full backup was asked for"
 	reasonNewDisk = "the disk is not in the last snapshot"
+	reasonGrown   = "the disk has grown, and Xen Orchestra does not merge that where disks are kept as directories"
 )
 
 // baseOf returns the base of one disk, nil with the reason if the snapshot or some
@@ -122,6 +123,9 @@ func (v *vmRun) baseOf(ctx context.Context, g *generation, live liveDisk) (*disk
 			}
 			if found == nil {
 				return nil, fmt.Sprintf("repository %s cannot continue the last backup of the disk", t.id), nil
+			}
+			if !found.Carries(live.vdi.VirtualSize) {
+				return nil, reasonGrown, nil
 			}
 			if found.Links >= vhd.FileRestoreMaxLinks {
 				v.task.Warning("chain too long for file restore", map[string]any{"disk": live.vdi.UUID, "links": found.Links + 1})

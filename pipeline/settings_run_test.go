@@ -148,6 +148,26 @@ func TestVMWhoseDiskGrewContinues(t *testing.T) {
 	w.checkPoints("r", 2)
 }
 
+// Xen Orchestra cannot merge a disk that grew with what was before, as a directory.
+func TestDiskThatGrewAsADirectoryIsExportedInFull(t *testing.T) {
+	w := newWorld(t, "r")
+	var err error
+	w.remotes["r"], err = catalog.Open(t.Context(), w.fsys("r"), &catalog.Options{Format: catalog.FormatBrotli})
+	require.NoError(t, err)
+	w.mustRun()
+	system := w.vm().Disks[0]
+	require.NoError(t, w.client.CallAsync(t.Context(), "VDI.resize_online", nil, xapi.Ref[xapi.VDI](system.Ref), 24*mib))
+	require.NoError(t, os.Truncate(system.Path, 24*mib))
+	w.write(0, 20*mib, mib, 9)
+	w.mustRun()
+	points := w.points("r")
+	p := points[len(points)-1]
+	for _, info := range w.remotes["r"].Disks(p) {
+		require.Equal(t, info.SourceVDI != system.UUID, p.Metadata.IsVHDDifferencing[info.Ref], info.Name)
+	}
+	w.checkPoints("r", 2)
+}
+
 func TestUnsupportedSettingIsAWarningNotSilence(t *testing.T) {
 	w := newWorld(t, "r")
 	w.set(`{"exportRetention":1,"offlineBackup":true}`)

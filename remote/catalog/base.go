@@ -21,6 +21,11 @@ type Base struct {
 	Format DiskFormat // of the whole chain
 }
 
+// Carries tells whether a disk of size bytes may be a difference to b. One that has
+// grown may not where disks are kept as directories: a merge of Xen Orchestra leaves
+// the table of the oldest one as short as it is, and nobody can open what it made.
+func (b *Base) Carries(size int64) bool { return b.Format == FormatFile || size <= b.Size }
+
 // FindBase returns the disk whose footer has the uuid snapshotVDI, in the
 // directory of the job and the VM's own VDI, and whose chain opens completely
 // down to a full one: what a delta since that snapshot can be appended to. It
