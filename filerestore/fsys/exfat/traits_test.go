@@ -72,6 +72,14 @@ func (v volume) sealBoot() {
 	}
 }
 
+// after returns the volume from where it has some bytes first.
+func (v volume) after(some []byte) []byte {
+	v.tb.Helper()
+	before, _, ok := bytes.Cut(v.raw, some)
+	require.True(v.tb, ok)
+	return v.raw[len(before):]
+}
+
 func (v volume) table() int { return int(le.Uint32(v.raw[80:])) * 512 }
 
 // rootEnd is where the root directory has no entries yet.
@@ -105,7 +113,7 @@ func TestLookupsGoByTheTableOfTheVolume(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 
 	v := load(t, "512")
-	entry := v.raw[bytes.Index(v.raw, []byte{0x82, 0, 0, 0}):]
+	entry := v.after([]byte{0x82, 0, 0, 0})
 	entry[4]++ // its checksum
 	require.Equal(t, fsys.Damaged, v.open().Warnings()[0].Concern)
 	_, err = v.open().Stat("NAMES/CAF\u00c9.TXT")
@@ -248,7 +256,7 @@ func TestEntriesOfVendorsAreSkipped(t *testing.T) {
 
 func TestClustersThatTheBitmapCallsFreeAreWarnedOf(t *testing.T) {
 	v := load(t, "512")
-	entry := v.raw[bytes.Index(v.raw, append([]byte{0x81}, make([]byte, 19)...)):]
+	entry := v.after(append([]byte{0x81}, make([]byte, 19)...))
 	heap := int(le.Uint32(v.raw[88:])) * 512
 	bitmap := v.raw[heap+int(le.Uint32(entry[20:])-2)*512:]
 	set := v.set("sizes/4097")

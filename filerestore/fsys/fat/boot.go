@@ -88,7 +88,7 @@ func parseBoot(b *[bootSize]byte) (*boot, error) {
 // depends on it.
 func (v *boot) judge(b *[bootSize]byte, wide bool) error {
 	count := (v.size - v.heap) / v.cluster
-	extended, limit := 38, int64(0)
+	extended, limit := 38, int64(65524)
 	switch {
 	case wide:
 		v.bits, extended, limit = 32, 66, 0x0FFFFFF5
@@ -99,7 +99,7 @@ func (v *boot) judge(b *[bootSize]byte, wide bool) error {
 	case count < 4085:
 		v.bits, limit = 12, 4084
 	default:
-		v.bits, limit = 16, 65524
+		v.bits = 16
 	}
 	if !wide && v.rootSize == 0 {
 		return &fsys.FormatError{FS: "fat", Struct: "boot sector", Field: "root entries", Off: 17, Err: fsys.ErrWrongFormat}

@@ -125,7 +125,7 @@ func (f *FS) findLabel(page *codePage) error {
 		b, _, err := d.Entry(pos)
 		if err != nil {
 			if pos > 0 || errors.Is(err, io.EOF) {
-				return nil //nolint:nilerr // who reads the root will see
+				return nil
 			}
 			return err
 		}

@@ -98,8 +98,9 @@ func TestEveryImageOfMkfsReadsAsItWasFilled(t *testing.T) {
 			want := withoutDirTimes(testvolume.Tree(t, dir))
 			if clef, ok := want["names/clef ZZ.txt"]; ok {
 				pair, at := []byte{0x34, 0xD8, 0x1E, 0xDD}, []byte("Z\x00Z\x00.\x00t\x00")
-				require.Equal(t, 1, bytes.Count(raw, at))
-				copy(raw[bytes.Index(raw, at):], pair)
+				before, _, ok := bytes.Cut(raw, at)
+				require.True(t, ok)
+				copy(raw[len(before):], pair)
 				delete(want, "names/clef ZZ.txt")
 				want["names/clef \U0001D11E.txt"] = clef
 			}

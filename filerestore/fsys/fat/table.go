@@ -39,9 +39,7 @@ func (t *table) entry(w *clusters.Window, c uint32) (uint32, error) {
 	case 16:
 		at, n = int64(c)*2, 2
 	}
-	if err := t.compare(at / pages.Size); err != nil {
-		return 0, err
-	}
+	t.compare(at / pages.Size)
 	b, err := t.dev.View(w, t.off+at, n)
 	if err != nil {
 		return 0, err
@@ -83,21 +81,21 @@ func (t *table) corrupt(c uint32, what string) error {
 }
 
 // compare holds a piece of the table against its copy, when it is first used.
-func (t *table) compare(piece int64) error {
+func (t *table) compare(piece int64) {
 	if t.mirror == 0 {
-		return nil
+		return
 	}
 	t.mu.Lock()
 	_, done := t.compared[piece]
 	t.compared[piece] = struct{}{}
 	t.mu.Unlock()
 	if done {
-		return nil
+		return
 	}
 	n := min(pages.Size, t.boot.tableSize-piece*pages.Size)
 	mine, err := t.dev.Bytes(t.off+piece*pages.Size, n)
 	if err != nil {
-		return nil //nolint:nilerr // who needs an entry of it will see
+		return // who needs an entry of it will see
 	}
 	theirs := make([]byte, n)
 	switch err := t.dev.ReadAt(theirs, t.mirror+piece*pages.Size); {
@@ -106,7 +104,6 @@ func (t *table) compare(piece int64) error {
 	case !bytes.Equal(mine, theirs):
 		t.warnings.Add(fsys.Damaged, "the two file allocation tables differ; the first is used")
 	}
-	return nil
 }
 
 // dirty tells what the table says of the volume in its second entry.

@@ -14,21 +14,18 @@ type tree struct {
 type found struct{ place, parent int64 }
 
 // claim says that the entry at a place, in the directory parent, is the
-// directory that begins at a cluster. It is not if another one is already.
-func (t *tree) claim(first uint32, at found) bool {
+// directory that begins at a cluster, unless that belongs to another already.
+func (t *tree) claim(first uint32, at found) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if have, ok := t.dirs[first]; ok {
-		return have.place == at.place
-	}
-	if _, ok := t.inside[first]; ok {
-		return false
+	_, known := t.dirs[first]
+	if _, inside := t.inside[first]; known || inside {
+		return
 	}
 	if t.dirs == nil {
 		t.dirs = make(map[uint32]found)
 	}
 	t.dirs[first] = at
-	return true
 }
 
 func (t *tree) find(first uint32) (found, bool) {
