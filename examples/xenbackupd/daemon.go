@@ -30,6 +30,9 @@ func newDaemon(s *service) (*daemon, error) {
 	d := &daemon{service: s}
 	d.scheduler = schedule.NewScheduler(&schedule.Options{Store: s.state.schedules(), Observer: d.observe})
 	for name := range s.conf.Jobs {
+		if own, err := s.conf.ScheduleOf(name, ""); own != "" || err != nil {
+			continue // it has schedules
+		}
 		if err := d.scheduler.Set(schedule.Entry{ID: byHand(name), Job: name, Run: d.does(name, "")}); err != nil {
 			return nil, err
 		}
@@ -64,6 +67,11 @@ func (d *daemon) does(job, name string) func(context.Context, schedule.Fire) err
 	}
 }
 
+// causes are why something runs, for the log.
+var causes = map[schedule.Cause]string{
+	schedule.Scheduled: "due", schedule.CaughtUp: "missed", schedule.ByHand: "asked", schedule.InSequence: "sequence",
+}
+
 // observe logs and counts what the scheduler does.
 func (d *daemon) observe(e schedule.Event) {
 	d.counts.schedule(e)
@@ -71,7 +79,7 @@ func (d *daemon) observe(e schedule.Event) {
 	ctx := context.Background()
 	switch e.Kind {
 	case schedule.EventStarted:
-		log.InfoContext(ctx, "due", "since", e.Fire.Due, "caught_up", e.Fire.Cause == schedule.CaughtUp)
+		log.InfoContext(ctx, "beginning", "cause", causes[e.Fire.Cause], "due", e.Fire.Due)
 	case schedule.EventEnded:
 		if e.Err != nil {
 			log.ErrorContext(ctx, "failed", "error", e.Err)

@@ -267,7 +267,7 @@ func TestDaemonRunsWhatIsDueAndWhatIsAsked(t *testing.T) {
 	_, text = p.ask("GET", "/status")
 	var st status
 	require.NoError(t, json.Unmarshal([]byte(text), &st), text)
-	require.Len(t, st.Schedules, 4)
+	require.Len(t, st.Schedules, 3)
 	require.True(t, st.Pools[0].Connected)
 	_, text = p.ask("GET", "/metrics", func(r *http.Request) { r.URL.Host = p.public })
 	for _, line := range []string{
@@ -288,7 +288,7 @@ func TestDaemonRunsWhatIsDueAndWhatIsAsked(t *testing.T) {
 	records["nightly"] = missed
 	require.NoError(t, store.Save(t.Context(), records))
 	p = w.start()
-	p.until("caught_up=true")
+	p.until("cause=missed")
 	require.Contains(t, p.until(`msg="run ended"`), "status=success")
 	require.Equal(t, 3, w.points())
 	require.Zero(t, p.end(syscall.SIGTERM), p.all.String())

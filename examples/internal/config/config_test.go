@@ -99,11 +99,11 @@ func TestMapsWhatIsWrittenOnJobsAndSchedules(t *testing.T) {
 func TestEachMistakeIsToldWithItsLine(t *testing.T) {
 	t.Setenv("CONFIG_TEST_PASSWORD", "hunter2")
 	for _, row := range []struct{ name, old, new, says string }{
-		{"unknown key", "retention: 14", "retentoin: 14", "c.yaml:24: "},
+		{"unknown key", "retention: 14", "retentoin: 14", `c.yaml:24: unknown key "retentoin"`},
 		{"unknown key at the top", "listen:", "lisen:", "c.yaml:2: "},
 		{"twice", "listen: 127.0.0.1:0", "state: x", "c.yaml:2: "},
 		{"no YAML", "limits: {", "limits: {{", "c.yaml:"},
-		{"type", "retention: 14", "retention: many", "c.yaml:24: "},
+		{"type", "retention: 14", "retention: many", "c.yaml:24: a value of type str does not fit here: int needed"},
 		{"cron", `"30 1 * * *"`, `"30 25 * * *"`, "c.yaml:22: schedules.nightly.cron: "},
 		{"zone", "Europe/Berlin", "Europe/Bonn", `c.yaml:23: schedules.nightly.zone: "Europe/Bonn" is not a time zone`},
 		{"overlap", "overlap: queue", "overlap: wait", "c.yaml:26: schedules.nightly.overlap"},
@@ -112,6 +112,9 @@ func TestEachMistakeIsToldWithItsLine(t *testing.T) {
 		{"no such part", "[nightly, moved]", "[nightly, gone]", "c.yaml:33: schedules.both.sequence"},
 		{"secret in the file", "{env: CONFIG_TEST_PASSWORD}", "hunter2", "c.yaml:7: "},
 		{"secret in a wrong key", "{env: CONFIG_TEST_PASSWORD}", "{value: hunter2}", "c.yaml:7: "},
+		{"secret for a pool", "url: https://host.example", "hunter2", "c.yaml:"},
+		{"secret for pools", "pools:\n  main:", "pools:\n  other: hunter2\n  main:", "c.yaml:5: a value of type str does not fit here: keys and values needed"},
+		{"unknown condition", "any_tags", "tags", `unknown key "tags"`},
 		{"secret in the URL", "https://host", "https://root:hunter2@host", "c.yaml:6: pools.main.url: username and password"},
 		{"secret in a remote", "file:///srv", "smb://me:hunter2@nas/srv", "c.yaml:11: remotes.disk.url: a password"},
 		{"secret not set", "CONFIG_TEST_PASSWORD", "CONFIG_TEST_OTHER", "c.yaml:7: pools.main.password: the environment variable CONFIG_TEST_OTHER is not set"},

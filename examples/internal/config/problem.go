@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -93,16 +94,31 @@ func child(node *yaml.Node, key string) *member {
 	return nil
 }
 
+var (
+	unknownKey = regexp.MustCompile(`^field (\S+) not found in type .*$`)
+	value      = regexp.MustCompile("(?s) `.*`")
+	wrongType  = regexp.MustCompile(`^cannot construct !!(\w+) into (.*)$`)
+	goType     = regexp.MustCompile(`\*?(config|map\[string\])\S*`)
+)
+
+// plain is a message of the parser without what stands there, which may be a secret at
+// a wrong place, and without the names of Go's types.
+func plain(message string) string {
+	message = unknownKey.ReplaceAllString(message, `unknown key "$1"`)
+	message = goType.ReplaceAllString(value.ReplaceAllString(message, ""), "keys and values")
+	return wrongType.ReplaceAllString(message, "a value of type $1 does not fit here: $2 needed")
+}
+
 // parsing tells of what the parser of YAML refused.
 func (j *judge) parsing(err error) {
 	if all, ok := errors.AsType[*yaml.LoadErrors](err); ok {
 		for _, e := range all.Errors {
-			j.problems = append(j.problems, Problem{File: j.file, Line: e.Mark.Line, Text: e.Message})
+			j.problems = append(j.problems, Problem{File: j.file, Line: e.Mark.Line, Text: plain(e.Message)})
 		}
 		return
 	}
 	if e, ok := errors.AsType[*yaml.LoadError](err); ok {
-		j.problems = append(j.problems, Problem{File: j.file, Line: e.Mark.Line, Text: e.Message})
+		j.problems = append(j.problems, Problem{File: j.file, Line: e.Mark.Line, Text: plain(e.Message)})
 		return
 	}
 	j.problems = append(j.problems, Problem{File: j.file, Text: err.Error()})
