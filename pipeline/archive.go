@@ -45,7 +45,7 @@ func (v *vmRun) transferArchive(ctx context.Context, source *snapshot) (err erro
 	proof := xva.NewProof()
 	f := v.newArchiveFan(proof)
 	defer f.abort()
-	if err := f.pumpArchive(ctx, download, v.budget); err != nil {
+	if err := f.pumpArchive(ctx, v.throttled(ctx, download), v.budget); err != nil {
 		return explain(ctx, download, err)
 	}
 	if err := f.close(); err != nil { // its structure is complete

@@ -68,6 +68,11 @@
 // so that the next run is a delta. Undoing does not use the ctx that ended, and
 // takes at most two minutes per step.
 //
+// A VM that failed is backed up again after all others, nRetriesVmBackupFailures
+// times. The settings timeout and vmTimeout bound the run and each VM, and
+// maxExportRate what all its exports read in a second; [Runner.Cancel] ends a run,
+// or one VM of it.
+//
 // When the process is killed nothing is undone, but the next run of the job finds
 // what is left by its names and tags: a snapshot with a temporary name, one that
 // was tagged but not exported, a block with our text. If the kill fell between

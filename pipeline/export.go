@@ -97,7 +97,7 @@ func (v *vmRun) openStream(ctx context.Context, d *snapshotDisk) (*xapi.Download
 	if err != nil {
 		return nil, nil, err
 	}
-	stream, err := vhd.NewStreamReader(download)
+	stream, err := vhd.NewStreamReader(v.throttled(ctx, download))
 	if err == nil {
 		err = checkStream(stream, d.base != nil)
 	}

@@ -62,7 +62,8 @@ type Runner struct {
 	vms  *LocalLimiter // one slot per VM
 
 	mu    sync.Mutex
-	uuids map[string]string // of pools that have answered, by their names
+	uuids map[string]string  // of pools that have answered, by their names
+	runs  map[string]*jobRun // under way, by their ids
 }
 
 // NewRunner returns a runner. The options are copied; at least one pool is needed.
@@ -70,7 +71,7 @@ func NewRunner(opts *RunnerOptions) (*Runner, error) {
 	if opts == nil || len(opts.Pools) == 0 {
 		return nil, errors.New("pipeline: runner without a pool")
 	}
-	r := &Runner{opts: *opts, vms: NewLimiter(Limits{VM: 1}), uuids: map[string]string{}}
+	r := &Runner{opts: *opts, vms: NewLimiter(Limits{VM: 1}), uuids: map[string]string{}, runs: map[string]*jobRun{}}
 	r.opts.Pools = maps.Clone(opts.Pools)
 	if r.opts.Limiter == nil {
 		r.opts.Limiter = NewLimiter(DefaultLimits())
@@ -112,8 +113,10 @@ func (o *RunOptions) of(job *Job) *RunOptions {
 // failed included.
 //
 // The VMs are backed up as many at a time as the job's concurrency says. One
-// that fails does not stop the others. When ctx ends, what is under way is
-// cancelled and undone, and Run returns after that.
+// that fails does not stop the others, and is tried again after them if the job
+// says so. When ctx ends, or the job's timeout is over, what is under way is
+// cancelled and undone, and Run returns after that; [Runner.Cancel] does so for a
+// run or one VM of it.
 func (r *Runner) Run(ctx context.Context, job *Job, opts *RunOptions) (*task.Run, error) {
 	opts = opts.of(job)
 	data := map[string]any{"mode": job.Mode}
@@ -126,48 +129,12 @@ func (r *Runner) Run(ctx context.Context, job *Job, opts *RunOptions) (*task.Run
 	log.InfoContext(ctx, "run started", "schedule", opts.ScheduleID)
 	err = errors.Join(job.Validate(), err)
 	if err == nil {
-		err = r.run(ctx, job, opts, settings, run)
+		j := &jobRun{Runner: r, job: job, opts: opts, settings: settings, story: run, cancels: map[string]context.CancelCauseFunc{}}
+		err = j.run(ctx)
 	}
 	run.Fail(err) // nil is success, as far as the VMs succeeded
 	log.InfoContext(ctx, "run ended", "status", string(run.Status()))
 	return run, run.Err()
-}
-
-func (r *Runner) run(ctx context.Context, job *Job, opts *RunOptions, settings Settings, run *task.Run) error {
-	vms, err := r.selectVMs(ctx, job, opts, run)
-	if err != nil {
-		return err
-	}
-	ids := make([]string, len(vms))
-	for i, vm := range vms {
-		ids[i] = vm.id
-	}
-	run.Info("vms", map[string]any{"vms": ids})
-	for _, key := range settings.NotHonoured {
-		run.Warning("setting not supported, and passed over", map[string]any{"setting": key})
-	}
-	remotes, err := r.openRemotes(ctx, job, run)
-	if err != nil {
-		return err
-	}
-	concurrency := NewLimiter(Limits{VM: settings.Concurrency})
-	var wg sync.WaitGroup
-	for _, vm := range vms {
-		// The slot is taken here, one after the other: VMs start in the job's order.
-		slot, release, err := concurrency.Acquire(ctx, Key{Op: OpVM})
-		if err != nil {
-			break // cancelled: the others never start
-		}
-		wg.Go(func() {
-			defer release()
-			r.backUpVM(slot, job, opts, vm, remotes, run)
-		})
-	}
-	wg.Wait()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return nil
 }
 
 // namedCatalog is a repository of the job.
@@ -202,22 +169,6 @@ func (r *Runner) openRemotes(ctx context.Context, job *Job, run *task.Run) ([]na
 		return nil, ErrNoTarget
 	}
 	return open, nil
-}
-
-// backUpVM waits until no other job has the VM, and backs it up.
-func (r *Runner) backUpVM(ctx context.Context, job *Job, opts *RunOptions, vm chosenVM, remotes []namedCatalog, run *task.Run) {
-	tk := run.Start("backup VM", map[string]any{"type": "VM", "id": vm.id, "name_label": vm.name})
-	slot, release, err := r.vms.Acquire(ctx, Key{Pool: vm.id, Op: OpVM})
-	if err != nil {
-		tk.Fail(err)
-		return
-	}
-	defer release()
-	v := r.vmRun(job, opts, vm, tk)
-	if err = v.configure(vm.id, remotes); err == nil {
-		err = v.run(slot)
-	}
-	tk.Fail(coded(err)) // nil is success, as far as the targets succeeded
 }
 
 func (r *Runner) vmRun(job *Job, opts *RunOptions, vm chosenVM, tk *task.Task) *vmRun {

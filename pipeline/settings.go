@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/xenbackup/xenbackup/remote/catalog"
 )
@@ -41,6 +42,15 @@ type Settings struct {
 	// MaxMergedDeltasPerRun bounds how many points of a target expire in one run,
 	// the oldest first: no bound when absent, and none expires for 0.
 	MaxMergedDeltasPerRun int
+	// Retries is how often a VM is backed up again, after all others, when its backup
+	// failed. XO's nRetriesVmBackupFailures.
+	Retries int
+	// Timeout bounds a run of the job, VMTimeout the backup of each VM; 0: no bound.
+	// In JSON they are milliseconds.
+	Timeout, VMTimeout time.Duration
+	// MaxExportRate is how many bytes a second all exports of a run may read together;
+	// 0: no bound.
+	MaxExportRate int
 	// LongTerm is what a target keeps of a schedule besides the newest points: one of
 	// each day, week, month or year. nil is nothing. XO's longTermRetention, in the
 	// time zone of the setting timezone.
@@ -102,6 +112,11 @@ func decodeSettings(raw map[string]json.RawMessage) (Settings, error) {
 		"unconditionalSnapshot": &s.UnconditionalSnapshot,
 		"maxMergedDeltasPerRun": &s.MaxMergedDeltasPerRun,
 		"reportWhen":            &s.ReportWhen,
+
+		"nRetriesVmBackupFailures": &s.Retries,
+		"timeout":                  &s.Timeout,
+		"vmTimeout":                &s.VMTimeout,
+		"maxExportRate":            &s.MaxExportRate,
 	}
 	for key, value := range raw {
 		if isUnset(value) {
@@ -173,6 +188,12 @@ func decodeSetting(key string, value json.RawMessage, target any) error {
 		if *target < 0 {
 			return wrong("negative")
 		}
+	case *time.Duration:
+		var ms int64
+		if json.Unmarshal(value, &ms) != nil || ms < 0 || ms > math.MaxInt64/int64(time.Millisecond) {
+			return wrong("not a number of milliseconds")
+		}
+		*target = time.Duration(ms) * time.Millisecond
 	case *bool:
 		if json.Unmarshal(value, target) != nil {
 			return wrong("neither true nor false")
@@ -188,7 +209,7 @@ func decodeSetting(key string, value json.RawMessage, target any) error {
 // notHonoured are XO's settings that change what a backup is or how it is made.
 // A run without them is still a backup.
 var notHonoured = []string{
-	"cbtDestroySnapshotData", "checkpointSnapshot", "healthCheckSr", "maxExportRate", "nRetriesVmBackupFailures",
-	"offlineBackup", "offlineSnapshot", "preferNbd", "synchronizedSnapshot", "timeout", "vmTimeout",
+	"cbtDestroySnapshotData", "checkpointSnapshot", "healthCheckSr",
+	"offlineBackup", "offlineSnapshot", "preferNbd", "synchronizedSnapshot",
 	"distributeBackups", "distributeReplications", "copyRetention", "skipDeleteOldEntries", "validateVhdStreams",
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/xenbackup/xenbackup/pipeline/task"
 	"github.com/xenbackup/xenbackup/remote/catalog"
 	"github.com/xenbackup/xenbackup/vhd/disk"
@@ -45,7 +47,8 @@ type vmRun struct {
 
 	snapshotTimeout time.Duration // 0: none
 	unexpectedFull  UnexpectedFull
-	dry             bool // a plan: nothing is changed anywhere
+	rate            *rate.Limiter // of reading; nil: unlimited
+	dry             bool          // a plan: nothing is changed anywhere
 
 	targets []*target
 
