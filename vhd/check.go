@@ -221,11 +221,48 @@ func (c *checker) mergesIn(ctx context.Context, base string) ([]*checkedMerge, e
 		}
 		merges = append(merges, &checkedMerge{oldest, state})
 	}
+	if path.Base(base) == "data" {
+		above, err := c.mergesOfAliases(ctx, base)
+		if err != nil {
+			return nil, err
+		}
+		merges = append(merges, above...)
+	}
 	if c.merges == nil {
 		c.merges = make(map[string][]*checkedMerge)
 	}
 	c.merges[base] = merges
 	return merges, nil
+}
+
+// mergesOfAliases returns the interrupted merges whose states are above base, beside the
+// aliases of the disks in it, as if they were about these disks.
+func (c *checker) mergesOfAliases(ctx context.Context, base string) ([]*checkedMerge, error) {
+	above, err := c.mergesIn(ctx, path.Dir(base))
+	if err != nil {
+		return nil, err
+	}
+	var failed error
+	disk := func(alias string) string {
+		target, err := resolveAlias(ctx, c.dir, path.Join(path.Dir(base), alias))
+		if err != nil && !isProof(err) && !errors.Is(err, fs.ErrNotExist) {
+			failed = err
+		}
+		if err != nil || path.Dir(target) != base {
+			return alias
+		}
+		return path.Base(target)
+	}
+	var merges []*checkedMerge
+	for _, m := range above {
+		state := *m.state
+		state.Chain = nil
+		for _, alias := range m.state.Chain {
+			state.Chain = append(state.Chain, disk(alias))
+		}
+		merges = append(merges, &checkedMerge{disk(m.oldest), &state})
+	}
+	return merges, failed
 }
 
 // add completes a finding about an image.

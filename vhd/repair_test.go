@@ -114,8 +114,10 @@ func TestRepairMakesNoTableAnewWhoseBlocksAMergeHasMoved(t *testing.T) {
 		files[dataName(0)+"/footer"] = g.files()[dataName(0)+"/footer"]
 		table := files[dataName(g.keep)+"/bat"]
 		files[dataName(g.keep)+"/bat"] = nil
-		_, err := vhd.PlanRepair(t.Context(), newCrashDir(files), aliasName(g.keep), nil)
-		require.ErrorIs(t, err, vhd.ErrMergeState)
+		for _, name := range []string{aliasName(g.keep), dataName(g.keep)} {
+			_, err := vhd.PlanRepair(t.Context(), newCrashDir(files), name, nil)
+			require.ErrorIs(t, err, vhd.ErrMergeState, name)
+		}
 
 		files[dataName(g.keep)+"/bat"], files[dataName(0)+"/bat"] = table, nil
 		d := newCrashDir(files)
