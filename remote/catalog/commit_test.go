@@ -180,11 +180,16 @@ func BenchmarkCommit(b *testing.B) {
 	s, err := c.LockVM(b.Context(), testVM)
 	require.NoError(b, err)
 	defer func() { require.NoError(b, s.Close(b.Context())) }()
+	_, err = commitThree(b.Context(), s, 1, nil)
+	require.NoError(b, err)
 	b.ReportAllocs()
-	n := 0
 	for b.Loop() {
-		n++
-		_, err := commitThree(b.Context(), s, n, nil)
+		p, err := commitThree(b.Context(), s, 2, nil)
 		require.NoError(b, err)
+		b.StopTimer()
+		require.NoError(b, s.Delete(b.Context(), p.ID))
+		_, err = s.Merge(b.Context(), nil)
+		require.NoError(b, err)
+		b.StartTimer()
 	}
 }
