@@ -17,6 +17,10 @@
 // [Task.Succeed]. An [Observer] hears of each step as it happens; a [Record] is
 // a copy of the tree at one moment, ready for encoding/json.
 //
+// A [Log] is an observer that keeps runs in a directory, line by line as they
+// happen, so that they are there after a crash: runs that a killed process was amid
+// are then interrupted. It finds runs by job, VM, status and text.
+//
 // Everything may be used concurrently. The package imports the standard library
 // alone: whoever watches runs needs nothing else of this module.
 package task
