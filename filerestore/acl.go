@@ -18,7 +18,7 @@ func aclText(value []byte) (string, error) {
 	var list []string
 	for e := value[4:]; len(e) > 0; e = e[8:] {
 		tag, perm, id := binary.LittleEndian.Uint16(e), binary.LittleEndian.Uint16(e[2:]), binary.LittleEndian.Uint32(e[4:])
-		who := ""
+		var who string
 		switch tag {
 		case 0x01:
 			who = "user::"

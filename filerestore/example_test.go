@@ -32,7 +32,7 @@ func ExampleOpen() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer s.Close()
+	defer s.Close() //nolint:gocritic // an example
 	for v := range s.All() {
 		fmt.Println(v.ID, v.Kind, v.Type, v.HasFiles())
 	}
@@ -62,7 +62,7 @@ func ExampleSession_Archive() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer s.Close()
+	defer s.Close() //nolint:gocritic // an example
 	what := []filerestore.Selection{{Volume: "boot", Path: "etc"}, {Volume: "root", Path: "etc/hostname"}}
 	report, err := s.Archive(ctx, io.Discard, filerestore.TarZstd, what, &filerestore.ArchiveOptions{
 		Limits: filerestore.Limits{Bytes: 1 << 30},
@@ -83,7 +83,7 @@ func ExampleSession_Extract() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer s.Close()
+	defer s.Close() //nolint:gocritic // an example
 	dir, err := os.MkdirTemp("", "restored-")
 	if err != nil {
 		log.Fatal(err)

@@ -54,12 +54,12 @@ func (m *made) dir(at uint64, name string) uint64 {
 	return m.add(at, name, &madeNode{mode: fs.ModeDir | 0o755})
 }
 
-func (m *made) file(at uint64, name, content string) uint64 {
-	return m.add(at, name, &madeNode{mode: 0o644, content: whole{bytes.NewReader([]byte(content))}})
+func (m *made) file(at uint64, name, content string) {
+	m.add(at, name, &madeNode{mode: 0o644, content: whole{bytes.NewReader([]byte(content))}})
 }
 
-func (m *made) symlink(at uint64, name, target string) uint64 {
-	return m.add(at, name, &madeNode{mode: fs.ModeSymlink | 0o777, target: target})
+func (m *made) symlink(name, target string) {
+	m.add(1, name, &madeNode{mode: fs.ModeSymlink | 0o777, target: target})
 }
 
 func (m *made) node(id fsys.NodeID) (*madeNode, error) {
@@ -126,6 +126,7 @@ func (m *made) OpenNode(id fsys.NodeID) (*fsys.File, error) {
 }
 
 func (m *made) ReadLinkNode(id fsys.NodeID) (string, error) { return m.nodes[id.Number].target, nil }
+
 func (m *made) Xattrs(id fsys.NodeID) (map[string][]byte, error) {
 	return m.nodes[id.Number].xattrs, nil
 }

@@ -176,12 +176,12 @@ func hostileTree(outside string) *made {
 	m.file(1, "nul\x00byte", "x")
 	m.file(1, "tab\tnewline\nescape\x1b[31m", "x")
 	m.file(1, "bad\xff\xfeutf8", "x")
-	m.symlink(1, "way", outside) // a link, and a directory of the same name
+	m.symlink("way", outside) // a link, and a directory of the same name
 	m.file(m.dir(1, "way"), "escaped-7", "x")
 	m.file(m.dir(1, "up"), "escaped-8", "x")
-	m.symlink(1, "up", "../../../../../.."+outside)
-	m.symlink(1, "..%2Fescaped-2", outside)
-	m.symlink(1, "file", outside+"/escaped-9")
+	m.symlink("up", "../../../../../.."+outside)
+	m.symlink("..%2Fescaped-2", outside)
+	m.symlink("file", outside+"/escaped-9")
 	m.file(1, "file", "x")
 	m.file(1, strings.Repeat("n", 255), "x")
 	m.file(1, "CON", "x")

@@ -80,7 +80,7 @@ func Open(ctx context.Context, disks []Disk, opts *Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.log.Debug("volumes found", "disks", len(disks), "roots", len(s.volumes))
+	s.log.DebugContext(ctx, "volumes found", "disks", len(disks), "roots", len(s.volumes))
 	return s, nil
 }
 

@@ -15,6 +15,7 @@ import (
 // Kind says what a [Volume] is.
 type Kind uint8
 
+// What a volume is.
 const (
 	KindDisk      Kind = iota // of the VM
 	KindPartition             // of a disk or an array

@@ -290,8 +290,11 @@ func TestAlteredMetadataEndsInTypedErrors(t *testing.T) {
 	at := bytes.Index(raw, []byte("vg0 {\n"))
 	require.Positive(t, at)
 	text := string(raw[at : at+bytes.IndexByte(raw[at:], 0)])
-	id := text[strings.Index(text, "pv1 {"):]
-	id = id[strings.Index(id, `id = "`)+6:][:38]
+	_, id, ok := strings.Cut(text, "pv1 {")
+	require.True(t, ok)
+	_, id, ok = strings.Cut(id, `id = "`)
+	require.True(t, ok)
+	id = id[:38]
 	text = strings.Replace(text, id, uuid("a"), 1)
 	disk := physical(uuid("a"), text, 'A')
 	require.NotEmpty(t, assemble(t, disk))

@@ -131,7 +131,7 @@ func (v *Volume) stripes(seg *segment, s section, depth int) error {
 		}
 		seg.stripe = size * 512
 	}
-	for i := int64(0); i < n; i++ {
+	for i := range n {
 		name, _ := list[2*i].(string)
 		first, ok := list[2*i+1].(int64)
 		if !ok || first < 0 {

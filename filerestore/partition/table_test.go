@@ -180,9 +180,16 @@ func TestDamagedTablesEndInTypedErrors(t *testing.T) {
 	for _, name := range []string{"gpt", "gpt-4k", "mbr", "parted"} {
 		raw := image(t, name)
 		var sectors []int
-		for s := 0; s < len(raw)/512; s++ {
+		for s := range 128 << 10 / 512 { // what is at the end is a copy
 			if !bytes.Equal(raw[s*512:][:512], make([]byte, 512)) {
 				sectors = append(sectors, s)
+			}
+		}
+		if name == "mbr" || name == "parted" { // the chain is all over the disk
+			for _, s := range []int{18432, 28672, 38912, 40960} {
+				if raw[s*512+510] == 0x55 {
+					sectors = append(sectors, s)
+				}
 			}
 		}
 		for round := range 150 {
@@ -226,4 +233,3 @@ func FuzzRead(f *testing.F) {
 		check(t, raw)
 	})
 }
-

@@ -10,6 +10,7 @@ import (
 // Kind says what one can do with a content.
 type Kind uint8
 
+// What a content is.
 const (
 	Unknown   Kind = iota // nothing that is known
 	Empty                 // zeros, where anything known would have something

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the images that the tests of this package and of those below it keep: by root, with
-# loop devices, by the tools of Debian 12: fdisk gdisk parted lvm2 e2fsprogs dosfstools
+# loop devices, by the tools of Debian 12: fdisk gdisk parted lvm2 e2fsprogs dosfstools mtools exfatprogs
 # cryptsetup-bin xfsprogs btrfs-progs ntfs-3g f2fs-tools zstd. Without a device mapper in the
 # kernel, the contents of logical volumes are put where lvs says that their extents are.
 set -euo pipefail
@@ -58,6 +58,11 @@ truncate -s 16M ntfs.img; mkfs.ntfs -q -F -f -L label ntfs.img >/dev/null 2>&1; 
 truncate -s 64M fat32.img; mkfs.vfat -F 32 -n LABEL -i 12345678 fat32.img >/dev/null; head fat32.img
 truncate -s 4M fat12.img; mkfs.vfat -F 12 -i 12345678 fat12.img >/dev/null; head fat12.img
 for v in 2 3 4; do truncate -s 8M ext$v.img; mkfs.ext$v -q -L label -U 00000007-1111-2222-3333-444444444444 ext$v.img; head ext$v.img; done
+
+# --- disks that are one volume --------------------------------------------------------
+truncate -s 2M fat.img; mkfs.vfat -F 12 -n FATLABEL -i 12345678 fat.img >/dev/null
+echo "on fat" >hello.txt; mcopy -i fat.img hello.txt ::/hello.txt; keep fat.img "$out"
+truncate -s 4M exfat.img; mkfs.exfat -L exlabel exfat.img >/dev/null; keep exfat.img "$out"
 
 # --- a machine: GPT + LVM + ext4 ------------------------------------------------------
 truncate -s 48M a.img; truncate -s 24M b.img; truncate -s 16M c.img
