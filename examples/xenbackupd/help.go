@@ -36,7 +36,8 @@ xenbackupd.yaml, beside the source, explains all keys. Begin with
   xenbackupd -config FILE                 runs until SIGTERM
 
   curl http://127.0.0.1:9745/status       what runs, what is due, what went wrong
-  curl -X POST http://127.0.0.1:9745/run/nightly
+  curl -X POST http://127.0.0.1:9745/run/nightly       now; ?schedule=NAME if it has several
+  curl -X POST http://127.0.0.1:9745/cancel/RUN        a run that /status shows; ?vm=UUID for one VM
   /healthz and /metrics are for monitoring.
 
 SIGTERM lets backups that run end within the grace (a minute, or the key grace), and

@@ -68,6 +68,7 @@ func (d *daemon) private() http.Handler {
 	mux := d.public()
 	mux.HandleFunc("GET /status", d.showStatus)
 	mux.HandleFunc("POST /run/{job}", d.startRun)
+	mux.HandleFunc("POST /cancel/{run}", d.cancelRun)
 	inside := http.NewCrossOriginProtection().Handler(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !namesLoopback(r.Host) {
@@ -118,4 +119,14 @@ func (d *daemon) startRun(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
 		_, _ = fmt.Fprintf(w, "%s was started; /status tells how far it is\n", job) // who asked is gone
 	}
+}
+
+// cancelRun cancels a run, or one VM of it.
+func (d *daemon) cancelRun(w http.ResponseWriter, r *http.Request) {
+	if !d.runner.Cancel(r.PathValue("run"), r.URL.Query().Get("vm")) {
+		http.Error(w, "no such run, or no such VM in it, is under way", http.StatusNotFound)
+		return
+	}
+	w.WriteHeader(http.StatusAccepted)
+	_, _ = fmt.Fprintln(w, "it is being cancelled and undone") // who asked is gone
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/xenbackup/xenbackup/examples/internal/command"
+	"github.com/xenbackup/xenbackup/pipeline"
 	"github.com/xenbackup/xenbackup/remote/catalog"
 	"github.com/xenbackup/xenbackup/remote/local"
 	"github.com/xenbackup/xenbackup/schedule"
@@ -320,6 +321,22 @@ func requireRefusals(t *testing.T, p *process) {
 	}
 }
 
+// reading waits until a disk is read, and returns the id of the run.
+func (p *process) reading() string {
+	p.w.t.Helper()
+	for {
+		var st status
+		_, text := p.ask("GET", "/status")
+		require.NoError(p.w.t, json.Unmarshal([]byte(text), &st), text)
+		for _, slot := range st.Slots {
+			if slot.Operation == pipeline.OpDiskExport && slot.InUse == 1 {
+				require.Len(p.w.t, st.Runs, 1)
+				return st.Runs[0].ID
+			}
+		}
+	}
+}
+
 func TestSignalCancelsAfterTheGraceAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "100ms")
@@ -327,16 +344,21 @@ func TestSignalCancelsAfterTheGraceAndLeavesNothing(t *testing.T) {
 	p := w.start()
 	code, text := p.ask("POST", "/run/nightly")
 	require.Equal(t, http.StatusAccepted, code, text)
-	for busy := false; !busy; { // until the disk is read
-		var st status
-		_, text = p.ask("GET", "/status")
-		require.NoError(t, json.Unmarshal([]byte(text), &st), text)
-		for _, slot := range st.Slots {
-			busy = busy || slot.Operation == "disk export" && slot.InUse == 1
-		}
-	}
+	id := p.reading()
 	code, text = p.ask("POST", "/run/nightly")
 	require.Equal(t, http.StatusConflict, code, text)
+	code, text = p.ask("POST", "/cancel/"+id+"?vm=other")
+	require.Equal(t, http.StatusNotFound, code, text)
+	code, text = p.ask("POST", "/cancel/"+id)
+	require.Equal(t, http.StatusAccepted, code, text)
+	require.Contains(t, p.until(`msg="run ended"`), "status=interrupted")
+	require.Empty(t, w.pool.Leaks())
+
+	w.pool.Slow("GET /export_raw_vdi", xapitest.OnCall(1), time.Hour)
+	p.until("msg=failed") // the job is free
+	code, text = p.ask("POST", "/run/nightly")
+	require.Equal(t, http.StatusAccepted, code, text)
+	p.reading()
 	require.Zero(t, p.end(syscall.SIGTERM), p.all.String())
 	require.Contains(t, p.all.String(), "the grace is over")
 	require.Contains(t, p.all.String(), "status=interrupted")

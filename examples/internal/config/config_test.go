@@ -96,6 +96,13 @@ func TestMapsWhatIsWrittenOnJobsAndSchedules(t *testing.T) {
 	require.Equal(t, "secret", string(secret))
 }
 
+func TestSettingsThatTheLibraryKnowsAreNotDoubted(t *testing.T) {
+	t.Setenv("CONFIG_TEST_PASSWORD", "secret")
+	_, said, ok := load(t, strings.Replace(good, "retention: 14", "settings: {longTermRetention: {daily: {retention: 7}}, timezone: Europe/Berlin, timeout: 3600000}", 1))
+	require.True(t, ok, "%v", said)
+	require.Empty(t, said)
+}
+
 func TestEachMistakeIsToldWithItsLine(t *testing.T) {
 	t.Setenv("CONFIG_TEST_PASSWORD", "hunter2")
 	for _, row := range []struct{ name, old, new, says string }{
@@ -145,6 +152,8 @@ func TestDoubtsAreWarnings(t *testing.T) {
 	for _, row := range []struct{ name, old, new, says string }{
 		{"http", "https:", "http:", "c.yaml:6: warning: pools.main.url: http"},
 		{"long chain", "retention: 14\n    full_interval: 7", "retention: 120", "warning: schedules.nightly: fullInterval: chains"},
+		{"misspelt setting", "concurrency: 4", "concurency: 4", `warning: jobs.nightly.settings: the library knows no setting "concurency"`},
+		{"setting not acted on", "concurrency: 4", "offlineBackup: true", "warning: jobs.nightly: offlineBackup: not supported"},
 		{"never due", `cron: "@weekly"`, "enabled: true", "warning: schedules.both: without cron"},
 	} {
 		_, said, ok := load(t, strings.Replace(good, row.old, row.new, 1))

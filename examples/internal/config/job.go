@@ -147,6 +147,11 @@ func (j *judge) scope(job *pipeline.Job, scope string, settings map[string]any, 
 	if len(settings) == 0 {
 		return
 	}
+	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		if !isKnown(key) {
+			j.warn(fmt.Sprintf("the library knows no setting %q, and passes over it", key), where...)
+		}
+	}
 	all := map[string]any{}
 	if raw, ok := job.Settings[scope]; ok && json.Unmarshal(raw, &all) != nil {
 		return // the job's own validation tells
@@ -161,6 +166,17 @@ func (j *judge) scope(job *pipeline.Job, scope string, settings map[string]any, 
 		job.Settings = map[string]json.RawMessage{}
 	}
 	job.Settings[scope] = text
+}
+
+// isKnown says whether the library acts on a setting, or says that it does not: it
+// refuses a value that none can have.
+func isKnown(key string) bool {
+	text, err := json.Marshal(map[string]any{key: map[string]int{"": 1}})
+	if err != nil {
+		return false
+	}
+	s, err := (&pipeline.Job{Settings: map[string]json.RawMessage{"": text}}).Resolve("")
+	return err != nil || s.LongTerm != nil || len(s.NotHonoured) > 0 || key == "timezone"
 }
 
 // imported reads a job of Xen Orchestra's.

@@ -129,7 +129,7 @@ func (j *judge) retention(s *Schedule, job *pipeline.Job, where []string) {
 	scopes := maps.Clone(job.Settings)
 	delete(scopes, "")
 	delete(scopes, s.ID)
-	if got.SnapshotRetention == 0 && (got.ExportRetention == 0 || len(remotes) == 0) && len(scopes) == 0 {
+	if got.SnapshotRetention == 0 && (got.ExportRetention == 0 && got.LongTerm == nil || len(remotes) == 0) && len(scopes) == 0 {
 		j.wrong("nothing would be kept: retention, and a remote in the job, or snapshots are needed", where...)
 	}
 }
