@@ -23,8 +23,8 @@ type copier struct {
 
 func newCopier(ctx context.Context, told func(int64)) *copier {
 	c := &copier{ctx: ctx, free: make(chan []byte, 2), told: told}
-	c.free <- make([]byte, copySize)
-	c.free <- make([]byte, copySize)
+	c.free <- nil // made when there is something to copy
+	c.free <- nil
 	return c
 }
 
@@ -92,6 +92,9 @@ func read(ctx context.Context, file *fsys.File, list []span, free <-chan []byte,
 			case buf = <-free:
 			case <-ctx.Done():
 				return
+			}
+			if buf == nil {
+				buf = make([]byte, copySize)
 			}
 			p := piece{off: off, data: buf[:min(copySize, s.off+s.n-off)]}
 			p.err = fill(file, p)

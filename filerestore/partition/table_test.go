@@ -47,19 +47,19 @@ func layout(t *partition.Table) (list []string) {
 
 func TestTablesReadAsTheirToolsShowThem(t *testing.T) {
 	gpt := []string{
-		`1: 2048+16384 c12a7328-f81f-11d2-ba4b-00a0c93ec93b "EFI System"`,
-		`2: 18432+32768 0fc63daf-8483-4772-8e79-3d69d8477de4 "données"`,
-		`7: 51200+8192 e6d6d379-f507-44c2-a23c-238f2a3df928 ""`,
-		`128: 59392+71647 0657fd6d-a4ab-43c4-84e5-0933c84b4f4f ""`,
+		`1: 2048+2048 c12a7328-f81f-11d2-ba4b-00a0c93ec93b "EFI System"`,
+		`2: 4096+4096 0fc63daf-8483-4772-8e79-3d69d8477de4 "données"`,
+		`7: 8192+2048 e6d6d379-f507-44c2-a23c-238f2a3df928 ""`,
+		`128: 10240+6111 0657fd6d-a4ab-43c4-84e5-0933c84b4f4f ""`,
 	}
 	for name, want := range map[string][]string{
 		"gpt": gpt, "gpt-backup": gpt, "gpt-grown": gpt, "gpt-grown-backup": gpt,
 		"gpt-4k": {
-			`1: 2048+16384 0fc63daf-8483-4772-8e79-3d69d8477de4 "first"`,
-			`2: 18432+112600 0fc63daf-8483-4772-8e79-3d69d8477de4 "second"`,
+			`1: 2048+2048 0fc63daf-8483-4772-8e79-3d69d8477de4 "first"`,
+			`2: 4096+12248 0fc63daf-8483-4772-8e79-3d69d8477de4 "second"`,
 		},
-		"mbr":    {`1: 2048+16384 0x83 ""`, `5: 20480+8192 0x83 ""`, `6: 30720+8192 0x82 ""`, `7: 40960+16384 0x8e ""`},
-		"parted": {`1: 2048+16384 0x83 ""`, `5: 20480+20480 0x83 ""`, `6: 43008+18432 0x83 ""`},
+		"mbr":    {`1: 2048+2048 0x83 ""`, `5: 5120+1024 0x83 ""`, `6: 7168+1024 0x82 ""`, `7: 10240+2048 0x8e ""`},
+		"parted": {`1: 2048+2048 0x83 ""`, `5: 6144+2048 0x83 ""`, `6: 10240+2048 0x83 ""`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			table, err := read(t, image(t, name))
@@ -180,16 +180,9 @@ func TestDamagedTablesEndInTypedErrors(t *testing.T) {
 	for _, name := range []string{"gpt", "gpt-4k", "mbr", "parted"} {
 		raw := image(t, name)
 		var sectors []int
-		for s := range 128 << 10 / 512 { // what is at the end is a copy
+		for s := range len(raw) / 512 {
 			if !bytes.Equal(raw[s*512:][:512], make([]byte, 512)) {
 				sectors = append(sectors, s)
-			}
-		}
-		if name == "mbr" || name == "parted" { // the chain is all over the disk
-			for _, s := range []int{18432, 28672, 38912, 40960} {
-				if raw[s*512+510] == 0x55 {
-					sectors = append(sectors, s)
-				}
 			}
 		}
 		for round := range 150 {

@@ -16,29 +16,29 @@ keep() { zstd -q -19 -f "$1" -o "$2/$1.zst"; }
 # --- tables ---------------------------------------------------------------------------
 table=$out/../partition/testdata
 mkdir -p "$table"
-truncate -s 64M gpt.img
+truncate -s 8M gpt.img
 sgdisk -a 1 -U 11111111-2222-3333-4444-555555555555 \
-	-n 1:2048:+8M -t 1:ef00 -c 1:"EFI System" -n 2:0:+16M -t 2:8300 -c 2:"données" -n 7:0:+4M -t 7:8e00 -n 128:0:0 -t 128:8200 gpt.img >/dev/null
+	-n 1:2048:+1M -t 1:ef00 -c 1:"EFI System" -n 2:0:+2M -t 2:8300 -c 2:"données" -n 7:0:+1M -t 7:8e00 -n 128:0:0 -t 128:8200 gpt.img >/dev/null
 keep gpt.img "$table"
 sgdisk -p gpt.img >"$table/gpt.txt"; for n in 1 2 7 128; do sgdisk -i $n gpt.img >>"$table/gpt.txt"; done
 cp gpt.img gpt-backup.img; dd if=/dev/zero of=gpt-backup.img bs=512 seek=1 count=1 conv=notrunc status=none; keep gpt-backup.img "$table"
-cp gpt.img gpt-grown.img; truncate -s 80M gpt-grown.img; keep gpt-grown.img "$table"
+cp gpt.img gpt-grown.img; truncate -s 10M gpt-grown.img; keep gpt-grown.img "$table"
 cp gpt-grown.img gpt-grown-backup.img; dd if=/dev/urandom of=gpt-grown-backup.img bs=512 seek=2 count=1 conv=notrunc status=none; keep gpt-grown-backup.img "$table"
-truncate -s 64M gpt-4k.img; loop -b 4096 gpt-4k.img
-sgdisk -a 1 -n 1:256:+8M -c 1:first -n 2:0:0 -c 2:second "$l" >/dev/null; sync; losetup -d "$l"; unset 'loops[-1]'; keep gpt-4k.img "$table"
-truncate -s 64M mbr.img
+truncate -s 8M gpt-4k.img; loop -b 4096 gpt-4k.img
+sgdisk -a 1 -n 1:256:+1M -c 1:first -n 2:0:0 -c 2:second "$l" >/dev/null; sync; losetup -d "$l"; unset 'loops[-1]'; keep gpt-4k.img "$table"
+truncate -s 8M mbr.img
 sfdisk -q mbr.img <<-END
 	label: dos
 	label-id: 0xdeadbeef
-	start=2048, size=16384, type=83, bootable
-	start=18432, type=f
-	start=20480, size=8192, type=83
-	start=30720, size=8192, type=82
-	start=40960, size=16384, type=8e
+	start=2048, size=2048, type=83, bootable
+	start=4096, type=f
+	start=5120, size=1024, type=83
+	start=7168, size=1024, type=82
+	start=10240, size=2048, type=8e
 END
 keep mbr.img "$table"; sfdisk -d mbr.img | grep start >"$table/mbr.txt"
-truncate -s 64M parted.img
-parted -s parted.img mklabel msdos mkpart primary ext4 1MiB 9MiB mkpart extended 9MiB 100% mkpart logical 10MiB 20MiB mkpart logical 21MiB 30MiB
+truncate -s 8M parted.img
+parted -s parted.img mklabel msdos mkpart primary ext4 1MiB 2MiB mkpart extended 2MiB 100% mkpart logical 3MiB 4MiB mkpart logical 5MiB 6MiB
 keep parted.img "$table"
 
 # --- contents -------------------------------------------------------------------------
