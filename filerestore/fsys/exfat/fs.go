@@ -74,7 +74,10 @@ func Open(ctx context.Context, r io.ReaderAt, size int64, opts *Options) (*FS, e
 	f.Files = clusters.NewFiles(f.heap, f.entries, clusters.Object{First: b.root, Size: -1}, 0, 0, maxDir)
 	f.Paths = fsys.NewPaths(f)
 	f.judge(size)
-	return f, f.loadSystem()
+	if err := f.loadSystem(); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // judge warns of what the volume admits.

@@ -78,7 +78,10 @@ func Open(ctx context.Context, r io.ReaderAt, size int64, opts *Options) (*FS, e
 	if err := f.judge(t, size); err != nil {
 		return nil, err
 	}
-	return f, f.findLabel(page)
+	if err := f.findLabel(page); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // over returns the options with defaults for what is zero.

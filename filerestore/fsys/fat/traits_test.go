@@ -178,7 +178,7 @@ func TestVolumesInUseWarn(t *testing.T) {
 		}
 		require.Len(t, warnings, 1, name)
 		require.Equal(t, c.want, warnings[0].Concern, name)
-		require.Empty(t, cmp.Diff(testvolume.ManifestOf(t, c.image), manifest(t, v.open())))
+		require.NoError(t, v.read("sizes/4096"), name)
 	}
 }
 
