@@ -39,37 +39,37 @@ func described(t *testing.T, dir string, withTimes bool) map[string]string {
 		if err := unix.Lstat(path, &s); err != nil {
 			return err
 		}
-		text := fmt.Sprintf("%o %d:%d", s.Mode, s.Uid, s.Gid)
+		text := []string{fmt.Sprintf("%o %d:%d", s.Mode, s.Uid, s.Gid)}
 		switch s.Mode & unix.S_IFMT {
 		case unix.S_IFREG:
 			content, err := os.ReadFile(path)
 			if err != nil {
 				return err
 			}
-			text += fmt.Sprintf(" %d links, %d bytes, hash %x", s.Nlink, len(content), sum(content))
+			text = append(text, fmt.Sprintf("%d links, %d bytes, hash %x", s.Nlink, len(content), sum(content)))
 			if strings.HasSuffix(path, "/sparse") {
-				text += fmt.Sprintf(", holes %t", s.Blocks*512 < s.Size)
+				text = append(text, fmt.Sprintf(", holes %t", s.Blocks*512 < s.Size))
 			}
 		case unix.S_IFLNK:
 			target, err := os.Readlink(path)
 			if err != nil {
 				return err
 			}
-			text += " -> " + target
+			text = append(text, "-> "+target)
 		case unix.S_IFCHR, unix.S_IFBLK:
-			text += fmt.Sprintf(" device %d:%d", unix.Major(s.Rdev), unix.Minor(s.Rdev))
+			text = append(text, fmt.Sprintf("device %d:%d", unix.Major(s.Rdev), unix.Minor(s.Rdev)))
 		}
 		if withTimes && s.Mode&unix.S_IFMT != unix.S_IFLNK {
-			text += fmt.Sprintf(" %d.%09d", s.Mtim.Sec, s.Mtim.Nsec)
+			text = append(text, fmt.Sprintf("%d.%09d", s.Mtim.Sec, s.Mtim.Nsec))
 		}
 		for _, name := range []string{"user.comment", "system.posix_acl_access", "system.posix_acl_default"} {
 			value := make([]byte, 1000)
 			if n, err := unix.Lgetxattr(path, name, value); err == nil {
-				text += fmt.Sprintf(" %s=%x", name, value[:n])
+				text = append(text, fmt.Sprintf("%s=%x", name, value[:n]))
 			}
 		}
 		name, err := filepath.Rel(dir, path)
-		m[name] = text
+		m[name] = strings.Join(text, " ")
 		return err
 	}))
 	return m
