@@ -30,15 +30,17 @@ func ExampleOpen() {
 	ctx := context.Background()
 	s, err := filerestore.Open(ctx, exampleDisks(), nil)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
-	defer s.Close() //nolint:gocritic // an example
+	defer s.Close()
 	for v := range s.All() {
 		fmt.Println(v.ID, v.Kind, v.Type, v.HasFiles())
 	}
 	files, err := s.OpenVolume(ctx, "lvm:vg0/root")
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	name, err := fs.ReadFile(files, "etc/hostname")
 	fmt.Printf("%s%v\n", name, err)
@@ -60,15 +62,17 @@ func ExampleSession_Archive() {
 	ctx := context.Background()
 	s, err := filerestore.Open(ctx, exampleDisks(), nil)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
-	defer s.Close() //nolint:gocritic // an example
+	defer s.Close()
 	what := []filerestore.Selection{{Volume: "boot", Path: "etc"}, {Volume: "root", Path: "etc/hostname"}}
 	report, err := s.Archive(ctx, io.Discard, filerestore.TarZstd, what, &filerestore.ArchiveOptions{
 		Limits: filerestore.Limits{Bytes: 1 << 30},
 	})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	fmt.Print(report)
 	// Output:
@@ -81,26 +85,31 @@ func ExampleSession_Extract() {
 	ctx := context.Background()
 	s, err := filerestore.Open(ctx, exampleDisks(), nil)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
-	defer s.Close() //nolint:gocritic // an example
+	defer s.Close()
 	dir, err := os.MkdirTemp("", "restored-")
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer os.RemoveAll(dir)
 	into, err := os.OpenRoot(dir)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer into.Close()
 	report, err := s.Extract(ctx, into, []filerestore.Selection{{Volume: "home", Path: "etc/deep/er"}}, nil)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	info, err := into.Stat("etc/deep/er/numbers")
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	fmt.Println(report.Files, info.Size())
 	// Output: 1 8893
