@@ -28,6 +28,7 @@ func byHand(job string) string { return "job:" + job }
 // newDaemon makes entries of the schedules.
 func newDaemon(s *service) (*daemon, error) {
 	d := &daemon{service: s}
+	d.recall()
 	d.scheduler = schedule.NewScheduler(&schedule.Options{Store: s.state.schedules(), Observer: d.observe})
 	for name := range s.conf.Jobs {
 		if own, err := s.conf.ScheduleOf(name, ""); own != "" || err != nil {

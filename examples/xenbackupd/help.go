@@ -36,6 +36,8 @@ xenbackupd.yaml, beside the source, explains all keys. Begin with
   xenbackupd -config FILE                 runs until SIGTERM
 
   curl http://127.0.0.1:9745/status       what runs, what is due, what went wrong
+  curl http://127.0.0.1:9745/runs         the last runs; ?job=NAME&vm=UUID&status=failure&text=...
+  curl http://127.0.0.1:9745/runs/RUN     all of one, as Xen Orchestra logs it
   curl -X POST http://127.0.0.1:9745/run/nightly       now; ?schedule=NAME if it has several
   curl -X POST http://127.0.0.1:9745/cancel/RUN        a run that /status shows; ?vm=UUID for one VM
   /healthz and /metrics are for monitoring.

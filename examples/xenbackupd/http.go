@@ -67,6 +67,8 @@ func (d *daemon) public() *http.ServeMux {
 func (d *daemon) private() http.Handler {
 	mux := d.public()
 	mux.HandleFunc("GET /status", d.showStatus)
+	mux.HandleFunc("GET /runs", d.showRuns)
+	mux.HandleFunc("GET /runs/{run}", d.showRun)
 	mux.HandleFunc("POST /run/{job}", d.startRun)
 	mux.HandleFunc("POST /cancel/{run}", d.cancelRun)
 	inside := http.NewCrossOriginProtection().Handler(mux)
@@ -87,17 +89,26 @@ func namesLoopback(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// health is 200 while schedules are kept.
+// health is 200 while schedules are kept, and what happens is written down.
 func (d *daemon) health(w http.ResponseWriter, _ *http.Request) {
 	if d.stopping.Load() {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
+		return
+	}
+	if err := d.story.Err(); err != nil {
+		http.Error(w, "what happens cannot be written down: "+err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	_, _ = fmt.Fprintln(w, "ok") // who asked is gone
 }
 
 func (d *daemon) showStatus(w http.ResponseWriter, _ *http.Request) {
-	text, err := json.MarshalIndent(d.status(), "", "  ")
+	answer(w, d.status())
+}
+
+// answer writes JSON.
+func answer(w http.ResponseWriter, value any) {
+	text, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

@@ -24,6 +24,7 @@ import (
 
 	"github.com/xenbackup/xenbackup/examples/internal/command"
 	"github.com/xenbackup/xenbackup/pipeline"
+	"github.com/xenbackup/xenbackup/pipeline/task"
 	"github.com/xenbackup/xenbackup/remote/catalog"
 	"github.com/xenbackup/xenbackup/remote/local"
 	"github.com/xenbackup/xenbackup/schedule"
@@ -289,6 +290,14 @@ func TestDaemonRunsWhatIsDueAndWhatIsAsked(t *testing.T) {
 	records["nightly"] = missed
 	require.NoError(t, store.Save(t.Context(), records))
 	p = w.start()
+	_, text = p.ask("GET", "/metrics")
+	require.Contains(t, text, `xenbackup_run_end_time_seconds{job="bare",status="success"} `, "it was before")
+	_, text = p.ask("GET", "/runs?job=bare")
+	var runs []task.Record
+	require.NoError(t, json.Unmarshal([]byte(text), &runs), text)
+	require.Len(t, runs, 1)
+	_, text = p.ask("GET", "/runs/"+runs[0].ID)
+	require.Contains(t, text, `"message": "snapshot"`)
 	p.until("cause=missed")
 	require.Contains(t, p.until(`msg="run ended"`), "status=success")
 	require.Equal(t, 3, w.points())
@@ -306,6 +315,7 @@ func requireRefusals(t *testing.T, p *process) {
 	}{
 		{"unknown job", "POST", "/run/other", nil, http.StatusNotFound},
 		{"schedule of another job", "POST", "/run/bare?schedule=nightly", nil, http.StatusBadRequest},
+		{"no such run", "GET", "/runs/..%2f..%2fpassword", nil, http.StatusNotFound},
 		{"command by GET", "GET", "/run/nightly", nil, http.StatusMethodNotAllowed},
 		{"a web page", "POST", "/run/nightly", func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") }, http.StatusForbidden},
 		{"a name that leads here", "GET", "/status", func(r *http.Request) { r.Host = "evil.example" }, http.StatusForbidden},

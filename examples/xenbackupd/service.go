@@ -23,6 +23,7 @@ type service struct {
 	started time.Time
 
 	state   *state
+	story   *task.Log // nil: nothing runs
 	pools   map[string]*pool
 	remotes *remotes
 	limiter *pipeline.LocalLimiter
@@ -39,7 +40,16 @@ func openService(conf *config.Config, log *slog.Logger, observer task.Observer) 
 	if err != nil {
 		return nil, err
 	}
-	return newService(conf, held, log, observer)
+	story, err := task.OpenLog(held.path("runs"))
+	if err != nil {
+		return nil, errors.Join(err, held.close())
+	}
+	s, err := newService(conf, held, log, task.Tee(story, observer))
+	if err != nil {
+		return nil, errors.Join(err, story.Close())
+	}
+	s.story = story
+	return s, nil
 }
 
 // newService prepares everything. Pools and repositories are connected to when a job
@@ -58,13 +68,7 @@ func newService(conf *config.Config, held *state, log *slog.Logger, observer tas
 	var err error
 	s.runner, err = pipeline.NewRunner(&pipeline.RunnerOptions{
 		Pools: pools, Remotes: s.remotes.catalog, Limiter: s.limiter, Budget: s.budget, Logger: log,
-		Observer: task.ObserverFunc(func(e task.Event) {
-			s.runs.Observe(e)
-			s.counts.Observe(e)
-			if observer != nil {
-				observer.Observe(e)
-			}
-		}),
+		Observer: task.Tee(&s.runs, s.counts, observer),
 	})
 	if err != nil {
 		return nil, errors.Join(err, held.close())
@@ -79,6 +83,9 @@ func (s *service) close() error {
 		if err := s.pools[name].close(); err != nil {
 			errs = append(errs, fmt.Errorf("pool %s: %w", name, err))
 		}
+	}
+	if s.story != nil {
+		errs = append(errs, s.story.Close())
 	}
 	return errors.Join(append(errs, s.state.close())...)
 }

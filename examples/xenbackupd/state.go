@@ -14,7 +14,7 @@ import (
 )
 
 // state is the folder of what has to be remembered: until when the schedules are dealt
-// with, and which storage each repository is on.
+// with, which storage each repository is on, and what happened in each run.
 type state struct {
 	dir  string
 	lock *os.File // nil: it is only read
