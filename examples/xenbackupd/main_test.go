@@ -331,20 +331,24 @@ func requireRefusals(t *testing.T, p *process) {
 	}
 }
 
-// reading waits until a disk is read, and returns the id of the run.
-func (p *process) reading() string {
+// reading waits until the nth export of a disk is asked for, and returns the id of the run.
+func (p *process) reading(n int) string {
 	p.w.t.Helper()
-	for {
-		var st status
-		_, text := p.ask("GET", "/status")
-		require.NoError(p.w.t, json.Unmarshal([]byte(text), &st), text)
-		for _, slot := range st.Slots {
-			if slot.Operation == pipeline.OpDiskExport && slot.InUse == 1 {
-				require.Len(p.w.t, st.Runs, 1)
-				return st.Runs[0].ID
+	for exports := 0; exports < n; runtime.Gosched() {
+		require.NoError(p.w.t, p.w.t.Context().Err())
+		exports = 0
+		for _, call := range p.w.pool.Calls() {
+			if call.Method == "GET /export_raw_vdi" {
+				exports++
 			}
 		}
 	}
+	var st status
+	_, text := p.ask("GET", "/status")
+	require.NoError(p.w.t, json.Unmarshal([]byte(text), &st), text)
+	require.Len(p.w.t, st.Runs, 1)
+	require.Contains(p.w.t, st.Slots, slotStatus{Pool: "lab", Operation: pipeline.OpDiskExport, Limit: 12, InUse: 1})
+	return st.Runs[0].ID
 }
 
 func TestSignalCancelsAfterTheGraceAndLeavesNothing(t *testing.T) {
@@ -354,7 +358,7 @@ func TestSignalCancelsAfterTheGraceAndLeavesNothing(t *testing.T) {
 	p := w.start()
 	code, text := p.ask("POST", "/run/nightly")
 	require.Equal(t, http.StatusAccepted, code, text)
-	id := p.reading()
+	id := p.reading(1)
 	code, text = p.ask("POST", "/run/nightly")
 	require.Equal(t, http.StatusConflict, code, text)
 	code, text = p.ask("POST", "/cancel/"+id+"?vm=other")
@@ -368,7 +372,7 @@ func TestSignalCancelsAfterTheGraceAndLeavesNothing(t *testing.T) {
 	p.until("msg=failed") // the job is free
 	code, text = p.ask("POST", "/run/nightly")
 	require.Equal(t, http.StatusAccepted, code, text)
-	p.reading()
+	p.reading(2)
 	require.Zero(t, p.end(syscall.SIGTERM), p.all.String())
 	require.Contains(t, p.all.String(), "the grace is over")
 	require.Contains(t, p.all.String(), "status=interrupted")
