@@ -164,7 +164,8 @@ func TestAWrongChecksumIsFoundByAnyReadOfItsChunk(t *testing.T) {
 func TestArchiveRefusesWhatReaderRefuses(t *testing.T) {
 	t.Parallel()
 	raw := write(t, map[string]memory{"Ref:1a": noise(700, 1), "Ref:2a": noise(30, 2)}, &xva.WriterOptions{Checksum: xva.XXHash})
-	for n := 0; n < len(raw); n += stride {
+	for n := range len(raw) / stride {
+		n *= stride
 		_, err := xva.Open(t.Context(), bytes.NewReader(raw[:n]), int64(n), nil)
 		require.ErrorIs(t, err, xva.ErrTruncated, "cut at %d", n)
 		_, err = xva.Open(t.Context(), bytes.NewReader(raw[:n]), int64(len(raw)), nil) // shorter than was said
