@@ -113,16 +113,21 @@ func (j *jobRun) register(runs bool) {
 // backUpAll backs up the VMs, and those again that failed, as often as the job says.
 func (j *jobRun) backUpAll(ctx context.Context, vms []chosenVM) {
 	contexts := make(map[string]context.Context, len(vms))
-	j.mu.Lock()
 	for _, vm := range vms {
-		own, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil) // they live as long as the run
-		contexts[vm.id], j.cancels[vm.id] = own, cancel
+		contexts[vm.id] = j.contextOf(ctx, vm.id)
 	}
-	j.mu.Unlock()
 	for attempt := 1; len(vms) > 0 && ctx.Err() == nil; attempt++ {
 		vms = j.pass(ctx, vms, contexts, attempt)
 	}
+}
+
+// contextOf returns the context of a VM, which Cancel ends, or else the run's end.
+func (j *jobRun) contextOf(ctx context.Context, vm string) context.Context {
+	own, cancel := context.WithCancelCause(ctx)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.cancels[vm] = cancel
+	return own
 }
 
 // pass backs up VMs, as many at a time as the job's concurrency says, and returns

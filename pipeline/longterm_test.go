@@ -34,7 +34,6 @@ func TestLongTermRetentionKeepsDaysBesideTheNewest(t *testing.T) {
 		for settings, kept := range map[string][]int{
 			`"exportRetention":1`:                    {1, 2},
 			`"exportRetention":2,"deleteFirst":true`: {1, 2, 3},
-			`"exportRetention":0`:                    {1, 2},
 		} {
 			t.Run(mode+settings, func(t *testing.T) {
 				w := newWorld(t, "r")
