@@ -114,20 +114,19 @@ func (j *jobRun) register(runs bool) {
 func (j *jobRun) backUpAll(ctx context.Context, vms []chosenVM) {
 	contexts := make(map[string]context.Context, len(vms))
 	for _, vm := range vms {
-		contexts[vm.id] = j.contextOf(ctx, vm.id)
+		j.addContext(ctx, contexts, vm.id)
 	}
 	for attempt := 1; len(vms) > 0 && ctx.Err() == nil; attempt++ {
 		vms = j.pass(ctx, vms, contexts, attempt)
 	}
 }
 
-// contextOf returns the context of a VM, which Cancel ends, or else the run's end.
-func (j *jobRun) contextOf(ctx context.Context, vm string) context.Context {
+// addContext makes the context of a VM, which Cancel ends, or else the run's end.
+func (j *jobRun) addContext(ctx context.Context, contexts map[string]context.Context, vm string) {
 	own, cancel := context.WithCancelCause(ctx)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.cancels[vm] = cancel
-	return own
+	contexts[vm], j.cancels[vm] = own, cancel
 }
 
 // pass backs up VMs, as many at a time as the job's concurrency says, and returns
