@@ -69,6 +69,7 @@ func acquireDirLock(ctx context.Context, fsys Filesystem, name string, opts *Loc
 		err := fsys.Mkdir(ctx, d.dir)
 		if err == nil {
 			if err = d.claim(ctx, start); err == nil {
+				d.lock.silent = w.silent
 				d.begin(ctx, name)
 				return d.lock, nil
 			}

@@ -34,6 +34,8 @@ type Lock struct {
 	err   error
 	lost  chan struct{}
 	ended bool // released
+
+	silent bool // the holder before only fell silent; set before anyone else has the lock
 }
 
 // AcquireLock locks the directory name, which should exist, against other users
@@ -71,6 +73,12 @@ func NewLock(check, release func(ctx context.Context) error) (lock *Lock, lose f
 	l := &Lock{check: check, release: release, lost: make(chan struct{})}
 	return l, l.lose
 }
+
+// HolderMayReturn reports whether the lock was taken from a holder that had fallen
+// silent without being known to be dead. Such a holder, a machine that was suspended
+// say, may go on some day without a look at its lock: what it was writing is to be
+// left alone.
+func (l *Lock) HolderMayReturn() bool { return l.silent }
 
 // Lost is closed when the lock is lost: it could not be refreshed for 8 s, or
 // someone removed it or took it over. The holder must not change anything more.

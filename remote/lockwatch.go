@@ -21,6 +21,8 @@ type lockWatch struct {
 	mtime time.Time // as last seen
 	since time.Time // when it was first seen so
 	moved bool      // the holder was seen alive
+
+	silent bool // a lock was taken from a holder that may be alive
 }
 
 // untilFree returns nil when it is worth trying to make the directory again.
@@ -37,7 +39,9 @@ func (w *lockWatch) untilFree(ctx context.Context) error {
 			return &fs.PathError{Op: "lock", Path: w.dir, Err: errors.New("a file is in the way")}
 		}
 		w.note(info.ModTime())
-		if time.Since(w.since) > staleAfter || ownerIsDead(ctx, w.fsys, w.name, w.mtime) {
+		dead := ownerIsDead(ctx, w.fsys, w.name, w.mtime)
+		if dead || time.Since(w.since) > staleAfter {
+			w.silent = w.silent || !dead
 			return w.takeOver(ctx)
 		}
 		if w.wait < 0 || (w.moved && time.Since(w.start) >= w.wait) {

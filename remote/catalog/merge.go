@@ -233,6 +233,10 @@ func (m *merger) discard(ctx context.Context, g garbageItem) (gone bool, err err
 	if m.clean != nil {
 		return m.clean.discard(ctx, g)
 	}
+	if m.s.lock.HolderMayReturn() {
+		m.left(g.name, errSilent)
+		return false, nil
+	}
 	if g.isTree {
 		err = remote.RemoveAll(ctx, m.s.fsys, g.name)
 	} else {

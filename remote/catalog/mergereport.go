@@ -72,8 +72,8 @@ type Finding struct {
 //     each instant, and a crash at any instant leaves a state from which the
 //     next Merge goes on;
 //  5. the metadata of points whose disks were merged is brought up to date,
-//     archives of full points without their JSON are removed, and so is the
-//     cache of Xen Orchestra.
+//     archives of full points without their JSON are removed, and the cache of
+//     Xen Orchestra is written anew.
 //
 // Unknown is not garbage. As long as one JSON of the VM, or one directory or
 // disk, cannot be read, nothing is touched; a damaged disk, or an alias that
@@ -82,7 +82,9 @@ type Finding struct {
 // Directories that no point refers to are left alone, and disks whose parent is
 // missing: they are reported, and [Session.Clean] knows more about them. What the
 // storage protects is reported as left (fs.ErrPermission), and no merge is begun that
-// would replace a disk while [Catalog.Immutability] guards it.
+// would replace a disk while [Catalog.Immutability] guards it. Nothing is removed by a
+// session whose lock was taken from a holder that had only fallen silent: that one
+// may come back and list the disks that it wrote ([remote.Lock.HolderMayReturn]).
 //
 // The report is never nil, and complete up to the error. When a merge fails,
 // others go on.
