@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 
 	"github.com/xenbackup/xenbackup/remote/catalog"
@@ -23,7 +24,8 @@ import (
 // The disks are called xvda, xvdb, ... as their VM sees them. One whose chain has more
 // than [vhd.FileRestoreMaxLinks] VHDs is not read: it has the Err
 // [vhd.ErrChainTooLong]. So is one that cannot be opened. Where that is true of all, it is
-// the error of OpenBackup.
+// the error of OpenBackup. A disk of Options.Disk that the point does not have is
+// fs.ErrNotExist.
 //
 // Of a full backup, whose disks are in an XVA archive, files are restored where it is
 // neither compressed nor encrypted at rest: else catalog.ErrSequential. It is indexed
@@ -57,10 +59,14 @@ type backup struct {
 func (b *backup) open(ctx context.Context, c *catalog.Catalog, p *catalog.Point, opts *Options) (*Session, error) {
 	var disks []Disk
 	var err error
+	only := ""
+	if opts != nil {
+		only = opts.Disk
+	}
 	if p.Metadata.XVA != "" {
-		disks, err = b.archive(ctx, c, p)
+		disks, err = b.archive(ctx, c, p, only)
 	} else {
-		disks, err = b.delta(ctx, c, p)
+		disks, err = b.delta(ctx, c, p, only)
 	}
 	if err != nil {
 		return nil, err
@@ -68,16 +74,23 @@ func (b *backup) open(ctx context.Context, c *catalog.Catalog, p *catalog.Point,
 	return Open(ctx, disks, opts)
 }
 
-func (b *backup) delta(ctx context.Context, c *catalog.Catalog, p *catalog.Point) ([]Disk, error) {
+func (b *backup) delta(ctx context.Context, c *catalog.Catalog, p *catalog.Point, only string) ([]Disk, error) {
+	var infos []catalog.DiskInfo
 	var disks []Disk
-	var failed []error
 	devices := deviceNames(p)
 	for _, info := range c.Disks(p) {
-		if info.Memory {
+		if !info.Memory {
+			infos = append(infos, info)
+			disks = append(disks, Disk{ID: cmp.Or(devices[info.Ref], info.SourceVDI, info.Ref), Name: info.Name, Size: info.Size})
+		}
+	}
+	var chosen []Disk
+	var failed []error
+	for i, d := range distinct(disks) {
+		if !wanted(only, d.ID, infos[i].SourceVDI, infos[i].VDI) {
 			continue
 		}
-		d := Disk{ID: cmp.Or(devices[info.Ref], info.SourceVDI, info.Ref), Name: info.Name, Size: info.Size}
-		opened, err := c.OpenDisk(ctx, p, info.Ref)
+		opened, err := c.OpenDisk(ctx, p, infos[i].Ref)
 		if err == nil {
 			b.disks = append(b.disks, opened)
 			d.R, d.Size = opened, opened.Size()
@@ -87,12 +100,25 @@ func (b *backup) delta(ctx context.Context, c *catalog.Catalog, p *catalog.Point
 			d.R, d.Err = nil, &VolumeError{Volume: d.ID, Err: err}
 			failed = append(failed, d.Err)
 		}
-		disks = append(disks, d)
+		chosen = append(chosen, d)
 	}
-	if len(failed) > 0 && len(failed) == len(disks) {
+	if len(failed) > 0 && len(failed) == len(chosen) {
 		return nil, errors.Join(failed...)
 	}
-	return distinct(disks), context.Cause(ctx)
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	return chosen, absent(only, chosen)
+}
+
+// wanted tells whether one of the names of a disk is the one that is asked for.
+func wanted(only string, names ...string) bool { return only == "" || slices.Contains(names, only) }
+
+func absent(only string, chosen []Disk) error {
+	if only == "" || len(chosen) > 0 {
+		return nil
+	}
+	return fmt.Errorf("filerestore: disk %q: %w", only, fs.ErrNotExist)
 }
 
 func checkLinks(links int) error {
@@ -144,25 +170,33 @@ func distinct(disks []Disk) []Disk {
 	return disks
 }
 
-func (b *backup) archive(ctx context.Context, c *catalog.Catalog, p *catalog.Point) ([]Disk, error) {
+func (b *backup) archive(ctx context.Context, c *catalog.Catalog, p *catalog.Point, only string) ([]Disk, error) {
 	a, err := c.OpenArchiveDisks(ctx, p)
 	if err != nil {
 		return nil, fmt.Errorf("filerestore: %w", err)
 	}
 	b.xva = a
 	devices, memory := archiveDevices(a.OVA())
-	var disks []Disk
+	var disks, chosen []Disk
+	var uuids []string
 	for _, image := range a.Images() {
 		if memory[image.ID()] {
 			continue
 		}
 		d := Disk{ID: cmp.Or(devices[image.ID()], image.ID()), R: image, Size: image.Size()}
+		uuid := ""
 		if o := a.OVA().Object(image.ID()); o != nil {
 			d.Name, _ = o.Snapshot["name_label"].(string)
+			uuid, _ = o.Snapshot["uuid"].(string)
 		}
-		disks = append(disks, d)
+		disks, uuids = append(disks, d), append(uuids, uuid)
 	}
-	return distinct(disks), nil
+	for i, d := range distinct(disks) {
+		if wanted(only, d.ID, uuids[i]) {
+			chosen = append(chosen, d)
+		}
+	}
+	return chosen, absent(only, chosen)
 }
 
 // archiveDevices says the same of an archive, and which images are memory.

@@ -140,6 +140,15 @@ func TestFilesComeOutOfADeltaPoint(t *testing.T) {
 		require.Empty(t, cmp.Diff(sums(t, name), sumsOfVolume(t, files)), name)
 	}
 	require.NoError(t, s.Confirm(t.Context()))
+	for _, name := range []string{"xvdb", sourceVDI(1), snapshotVDI(1, 3)} {
+		one, err := filerestore.OpenBackup(t.Context(), r.catalog, p, &filerestore.Options{Disk: name})
+		require.NoError(t, err)
+		require.NotContains(t, tree(one), "xvda gpt")
+		require.Contains(t, tree(one), "xvdb LVM2_member")
+		require.NoError(t, one.Close())
+	}
+	_, err = filerestore.OpenBackup(t.Context(), r.catalog, p, &filerestore.Options{Disk: "xvdc"})
+	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.Len(t, r.leases(), 1)
 	require.NoError(t, s.Close())
 	require.Empty(t, r.leases())
@@ -184,6 +193,8 @@ func TestFilesComeOutOfAFullPoint(t *testing.T) {
 		}
 		require.NoError(t, err)
 		require.Contains(t, tree(s), "xvdb/p1 ext4")
+		_, err = filerestore.OpenBackup(t.Context(), r.catalog, p, &filerestore.Options{Disk: "xvda"})
+		require.ErrorIs(t, err, fs.ErrNotExist)
 		for _, name := range []string{"boot", "home"} {
 			files, err := s.OpenVolume(t.Context(), name)
 			require.NoError(t, err)

@@ -35,6 +35,10 @@ type Options struct {
 	// tells, and an MBR is of 512.
 	SectorSize int64
 
+	// Disk is the only one that OpenBackup opens, by its ID, the uuid of its VDI or that of
+	// the snapshot's; all by default. What others had a part in is then ErrMissing.
+	Disk string
+
 	// Readers for file systems; Readers() by default.
 	Readers []Reader
 
