@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -45,10 +46,14 @@ type Program struct {
 
 // Command is one thing that a program does.
 type Command struct {
-	Name  string
+	Name  string // one word, or two: a group and what is done with it
 	Short string // in a few words
 	Usage string // the flags that matter, as after the name on the command line
 	Long  string // what it does, and an example
+
+	// Operands tells that there may be arguments beside the flags, before, between or
+	// behind them; "--" ends the flags. Run finds them as the arguments of the flag set.
+	Operands bool
 
 	// Prepare declares the flags, and returns what runs when they have been parsed.
 	Prepare func(flags *flag.FlagSet) Run
@@ -95,22 +100,42 @@ func (p *Program) Run(ctx context.Context, args []string, std *Streams) int {
 		fmt.Fprint(std.Err, p.help())
 		return Misused
 	}
-	name, args := args[0], args[1:]
-	switch name {
+	switch args[0] {
 	case "-h", "-help", "--help", "help":
-		if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		if len(args) == 1 || strings.HasPrefix(args[1], "-") {
 			fmt.Fprint(std.Out, p.help())
 			return Done
 		}
-		name, args = args[0], []string{"-h"}
+		args = append(slices.Clone(args[1:]), "-h")
 	}
 	for i := range p.Commands {
-		if c := &p.Commands[i]; c.Name == name {
-			return p.run(ctx, c, args, std)
+		c := &p.Commands[i]
+		words := strings.Fields(c.Name)
+		if len(args) >= len(words) && slices.Equal(args[:len(words)], words) {
+			return p.run(ctx, c, args[len(words):], std)
 		}
 	}
-	fmt.Fprintf(std.Err, "%s: there is no command %q; %s -h lists them\n", p.Name, name, p.Name)
-	return Misused
+	return p.unknown(args, std)
+}
+
+// unknown lists the commands of a group, or says that there is none of this name.
+func (p *Program) unknown(args []string, std *Streams) int {
+	w, code := std.Err, Misused
+	if len(args) > 1 && slices.Contains([]string{"-h", "-help", "--help"}, args[1]) {
+		w, code = std.Out, Done
+	}
+	var group []Command
+	for _, c := range p.Commands {
+		if strings.HasPrefix(c.Name, args[0]+" ") {
+			group = append(group, c)
+		}
+	}
+	if len(group) == 0 {
+		fmt.Fprintf(std.Err, "%s: there is no command %q; %s -h lists them\n", p.Name, args[0], p.Name)
+		return Misused
+	}
+	fmt.Fprintf(w, "%s %s is one of these:\n\n%s\n%s COMMAND -h explains one, with an example.\n", p.Name, args[0], table(group), p.Name)
+	return code
 }
 
 func (p *Program) run(ctx context.Context, c *Command, args []string, std *Streams) int {
@@ -118,19 +143,40 @@ func (p *Program) run(ctx context.Context, c *Command, args []string, std *Strea
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {} // Parse prints nothing: its error is printed below
 	do := c.Prepare(flags)
-	switch err := flags.Parse(args); {
+	switch err := parse(flags, args, c.Operands); {
 	case errors.Is(err, flag.ErrHelp):
 		p.helpFor(c, flags, std.Out)
 		return Done
 	case err != nil:
 		return p.fail(ctx, c, UsageError(err.Error()), std)
-	case flags.NArg() > 0:
-		return p.fail(ctx, c, UsageError(fmt.Sprintf("what is %q? Everything is given by flags", flags.Arg(0))), std)
 	}
 	if err := do(ctx, std); err != nil {
 		return p.fail(ctx, c, err, std)
 	}
 	return Done
+}
+
+// parse parses flags, and operands wherever they are.
+func parse(flags *flag.FlagSet, args []string, allowed bool) error {
+	var operands []string
+	for {
+		if err := flags.Parse(args); err != nil {
+			return err
+		}
+		rest := flags.Args()
+		if len(rest) == 0 {
+			break
+		}
+		if !allowed {
+			return UsageError(fmt.Sprintf("what is %q? Everything is given by flags", rest[0]))
+		}
+		if parsed := len(args) - len(rest); parsed > 0 && args[parsed-1] == "--" {
+			operands = append(operands, rest...)
+			break
+		}
+		operands, args = append(operands, rest[0]), rest[1:]
+	}
+	return flags.Parse(append([]string{"--"}, operands...))
 }
 
 // fail prints an error with what to do about it, and returns the exit code.
@@ -164,13 +210,19 @@ func (p *Program) fail(ctx context.Context, c *Command, err error, std *Streams)
 // help is the page about all commands.
 func (p *Program) help() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\nCommands:\n", p.Intro)
+	fmt.Fprintf(&b, "%s\nCommands:\n%s", p.Intro, table(p.Commands))
+	fmt.Fprintf(&b, "\n%s COMMAND -h explains one, with an example.\n\n%s\n%s", p.Name, p.Outro, ExitCodes)
+	return b.String()
+}
+
+// table says in a few words what commands do.
+func table(commands []Command) string {
+	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	for _, c := range p.Commands {
+	for _, c := range commands {
 		fmt.Fprintf(w, "  %s\t%s\n", c.Name, c.Short)
 	}
 	_ = w.Flush() // to memory
-	fmt.Fprintf(&b, "\n%s COMMAND -h explains one, with an example.\n\n%s\n%s", p.Name, p.Outro, ExitCodes)
 	return b.String()
 }
 

@@ -40,6 +40,15 @@ func greeter() *command.Program {
 					return err
 				}
 			},
+		}, {
+			Name: "say words", Short: "say what is given", Usage: "WORD...", Long: "Says.\n", Operands: true,
+			Prepare: func(flags *flag.FlagSet) command.Run {
+				end := flags.String("end", ".", "what is said at the `end`")
+				return func(_ context.Context, std *command.Streams) error {
+					_, err := fmt.Fprintf(std.Out, "%q%s", flags.Args(), *end)
+					return err
+				}
+			},
 		}},
 	}
 }
@@ -74,6 +83,13 @@ func TestExitCodeTellsWhatHappened(t *testing.T) {
 		{nil, []string{"greet"}, command.Misused, "", "-name is needed\ngreeter greet -h tells"},
 		{nil, []string{"greet", "-loud"}, command.Misused, "", "-loud"},
 		{nil, []string{"greet", "Ada"}, command.Misused, "", `what is "Ada"?`},
+		{nil, []string{"say", "words", "one", "-end", "!", "two", "-"}, command.Done, `["one" "two" "-"]!`, ""},
+		{nil, []string{"say", "words", "-end=?", "--", "one", "-end"}, command.Done, `["one" "-end"]?`, ""},
+		{nil, []string{"say", "words"}, command.Done, "[].", ""},
+		{nil, []string{"say", "words", "one", "-loud"}, command.Misused, "", "-loud"},
+		{nil, []string{"help", "say", "words"}, command.Done, "WORD...", ""},
+		{nil, []string{"say"}, command.Misused, "", "say words  say what is given"},
+		{nil, []string{"say", "-h"}, command.Done, "say words  say what is given", ""},
 		{nil, []string{"greet", "-name", "broken"}, command.Damaged, "", ""},
 		{nil, []string{"greet", "-name", "ill"}, command.Undecided, "", "who knows"},
 		{cancelled, []string{"greet", "-name", "Ada"}, command.Interrupted, "", "interrupted: context canceled"},
