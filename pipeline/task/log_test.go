@@ -130,3 +130,15 @@ func TestLogThatCannotBeWrittenDoesNotStopTheRun(t *testing.T) {
 	require.ErrorIs(t, log.Close(), os.ErrNotExist)
 	require.Positive(t, heard)
 }
+
+func TestLogReadsNothingOutsideItsFolder(t *testing.T) {
+	parent := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(parent, "secret.jsonl"), []byte("{}\n"), 0o600))
+	log, err := task.OpenLog(filepath.Join(parent, "log"))
+	require.NoError(t, err)
+	for _, id := range []string{"../secret", `..\secret`, "/secret"} {
+		_, err = log.Run(id)
+		require.ErrorIs(t, err, os.ErrNotExist, id)
+	}
+	require.NoError(t, log.Close())
+}

@@ -74,7 +74,7 @@ func (k *diskCheck) checkFile(ctx context.Context, d *diskFile) error {
 		if img.FileSize() != e.Disk.FileSize {
 			k.f.fail(k.f.File, -1, -1, fmt.Errorf("%d bytes, where %d were written: %w", img.FileSize(), e.Disk.FileSize, errShort))
 		}
-		if err := k.wait(ctx, e.Disk.HeadLength); err != nil {
+		if err := k.wait(ctx, min(e.Disk.HeadLength, img.FileSize())); err != nil {
 			return err
 		}
 		sum, err := sumRange(d.file, 0, e.Disk.HeadLength)
