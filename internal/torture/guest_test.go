@@ -129,13 +129,15 @@ func (g guest) backup(ctx context.Context, fsys remote.Filesystem, generation in
 	return merge(ctx, s)
 }
 
-// merge puts the disks in order, and accepts nothing that is unclear.
+// merge puts the disks in order, and accepts nothing that is unclear but what a
+// stopped process may come back for.
 func merge(ctx context.Context, s *catalog.Session) error {
 	report, err := s.Merge(ctx, nil)
 	if err != nil {
 		return err
 	}
-	if found := slices.Concat(report.Unknown, report.Left); len(found) > 0 {
+	left := slices.DeleteFunc(report.Left, func(f catalog.Finding) bool { return errors.Is(f.Err, catalog.ErrHolderSilent) })
+	if found := slices.Concat(report.Unknown, left); len(found) > 0 {
 		return fmt.Errorf("merge: %v", found)
 	}
 	return nil

@@ -62,6 +62,10 @@ var (
 	// since somebody reads it: see [Catalog.Lease].
 	ErrLeased = errors.New("somebody reads the VM's points")
 
+	// ErrHolderSilent is reported for what nobody needs, but whoever held the lock of
+	// the VM before, and fell silent, may come back for. The next session removes it.
+	ErrHolderSilent = errors.New("whoever held the lock before fell silent, and may come back for it; the next session removes it")
+
 	// ErrBusy is returned by an operation that must not run while a point is
 	// being written in the same session.
 	ErrBusy = errors.New("a point is being written")

@@ -234,7 +234,7 @@ func (m *merger) discard(ctx context.Context, g garbageItem) (gone bool, err err
 		return m.clean.discard(ctx, g)
 	}
 	if m.s.lock.HolderMayReturn() {
-		m.left(g.name, errSilent)
+		m.left(g.name, ErrHolderSilent)
 		return false, nil
 	}
 	if g.isTree {

@@ -64,7 +64,6 @@ var (
 	errNoPoint       = errors.New("no point needs it")
 	errNoAlias       = errors.New("no alias stands for it")
 	errUnlisted      = errors.New("it is there, and the listing of its directory left it out")
-	errSilent        = errors.New("whoever held the lock before fell silent, and may come back for it; the next session removes it")
 	errNotPlain      = errors.New("not a plain file or directory where a disk should be")
 )
 

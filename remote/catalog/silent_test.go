@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/xenbackup/xenbackup/remote"
+	"github.com/xenbackup/xenbackup/remote/catalog"
 )
 
 // Xen Orchestra writes disks, and then the point. When its machine is suspended in
@@ -22,7 +23,7 @@ func TestMergeLeavesTheDisksOfAWriterThatMayComeBack(t *testing.T) {
 
 		report := mergeAll(t, c, testVM)
 		require.Empty(t, report.Removed)
-		require.Contains(t, findings(report.Left), relative(diskName(0, 2)))
+		require.ErrorIs(t, findings(report.Left)[relative(diskName(0, 2))], catalog.ErrHolderSilent)
 		require.NoError(t, remote.WriteFile(t.Context(), fsys, pointName(2), point))
 		got, err := m.check(t.Context(), fsys)
 		require.NoError(t, err)
