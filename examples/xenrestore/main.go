@@ -1,6 +1,6 @@
 // Xenrestore looks into backup repositories, of this library or of Xen Orchestra, and
-// restores from them: whole VMs to a pool, disks to files, points to archives. It begins
-// repositories, and verifies, cleans and prunes them.
+// restores from them: whole VMs to a pool, disks to files, points to archives, and single
+// files and directories. It begins repositories, and verifies, cleans and prunes them.
 package main
 
 import (
@@ -22,6 +22,7 @@ them. Restoring needs no Xen Orchestra, no database and no mount: a repository i
   xenrestore list   -remote nfs://nas/export/xo
   xenrestore vm     -remote nfs://nas/export/xo -backup ID -pool https://host -sr UUID
   xenrestore disk   -remote nfs://nas/export/xo -backup ID -disk UUID -o web.raw
+  xenrestore files get -remote nfs://nas/export/xo -backup ID -o etc.tar.zst /etc
 `
 
 const outro = `Secrets are never given on the command line, and never printed:
@@ -38,6 +39,7 @@ func program() *command.Program {
 		Commands: []command.Command{
 			xenrestore.List(), xenrestore.Show(), xenrestore.Verify(),
 			xenrestore.VM(), xenrestore.Disk(), xenrestore.XVA(),
+			xenrestore.FilesLs(), xenrestore.FilesFind(), xenrestore.FilesGet(),
 			xenrestore.Init(), xenrestore.Probe(),
 			xenrestore.Delete(), xenrestore.Clean(), xenrestore.Retention(),
 		},

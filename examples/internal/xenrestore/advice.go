@@ -34,6 +34,12 @@ func Advise(err error) string {
 	if _, ok := errors.AsType[*catalog.PointError](err); ok {
 		return "The metadata of this point cannot be read; other points of the VM may be whole: see list."
 	}
+	if _, ok := errors.AsType[*volumeError](err); ok {
+		return "files ls -backup ID lists the volumes, and says of those without files why."
+	}
+	if _, ok := errors.AsType[*pathError](err); ok {
+		return "files ls and files find show what there is; big and small letters may differ."
+	}
 	if errors.Is(err, fs.ErrExist) {
 		return "-force replaces a file that is there."
 	}
@@ -58,6 +64,7 @@ func adviceTable() []advice {
 		{xapi.ErrSRFull, "The SR has no room: name another one with -sr or -map. What was made has been removed."},
 		{xapi.ErrAuthenticationFailed, "Look at -user, and at the password in $" + envPassword + " or its file."},
 		{xapi.ErrUnreachable, "Look at -pool: the URL of the pool's master, such as https://host, and whether this machine reaches it."},
+		{catalog.ErrSequential, "Restore the disks with disk -o, or the VM: files come out of delta points, and of archives that are neither compressed nor encrypted."},
 		{catalog.ErrLeased, "Somebody restores from this VM, or verifies it; try again when that is over."},
 		{catalog.ErrExpired, "The point was deleted meanwhile: take another one."},
 		{vhd.ErrChanged, "The disks were merged meanwhile: try again."},
