@@ -34,7 +34,7 @@ func main() {
 			index += fmt.Sprintf("<a href=\"/%s/\">%[1]s</a><br>\n", url.PathEscape(name))
 		}
 	}
-	listener := must(net.Listen("tcp", "127.0.0.1:0"))
+	listener := must(new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0"))
 	context.AfterFunc(ctx, func() { stop(); _ = listener.Close() })
 	fmt.Printf("http://%s/\n", listener.Addr())
 	err := http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

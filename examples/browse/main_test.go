@@ -22,7 +22,7 @@ func TestVolumesAreServedReadOnlyToThisMachine(t *testing.T) {
 	require.NoError(t, err)
 	id, err := sample.Write(t.Context(), dir, disk)
 	require.NoError(t, err)
-	out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	cmd := exec.CommandContext(t.Context(), program, "file://"+filepath.ToSlash(dir), id)
 	stdout, err := cmd.StdoutPipe()
