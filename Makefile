@@ -25,7 +25,7 @@ SEEDS ?= 20000
 FLIPS ?= 5000
 ROTS ?= 3000
 FUZZTIME ?= 60s
-FUZZSMOKE ?= 2s
+FUZZSMOKE ?= 1s
 LINT_VERSION := v2.15.0
 # Built once per machine and version, outside the checkout.
 LINT_DIR := $(shell $(GO) env GOPATH)/xenbackup-tools/golangci-lint-$(LINT_VERSION)-$(shell $(GO) env GOVERSION)

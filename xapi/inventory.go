@@ -29,6 +29,7 @@ type Inventory struct {
 	changed  chan struct{} // closed and replaced after each answer, and when state below changes
 	view     *Snapshot     // of the tables, nil when they have changed
 	token    string        // up to which the tables are complete
+	login    *login        // that gave the token: another one may count anew
 	started  uint64        // counts fresh starts
 	complete uint64        // the last fresh start that is in the tables
 	err      error         // why nothing comes; nil while the pool answers
@@ -96,8 +97,7 @@ func (i *Inventory) Sync(ctx context.Context) error {
 		pool = ref
 	}
 	i.mu.Unlock()
-	var barrier string
-	err := i.client.Call(ctx, "event.inject", &barrier, "pool", pool)
+	barrier, at, err := i.inject(ctx, pool)
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("xapi: inventory: %w", context.Cause(ctx))
@@ -109,7 +109,26 @@ func (i *Inventory) Sync(ctx context.Context) error {
 		barrier = ""
 		i.poller.resync()
 	}
-	return i.wait(ctx, func() bool { return i.complete > started || barrier != "" && i.token >= barrier })
+	return i.wait(ctx, func() bool {
+		return i.complete > started || barrier != "" && i.login == at && i.token >= barrier
+	})
+}
+
+// inject makes an event of the pool. It returns the token of that event, and the login
+// by which it was made: after a restart the toolstack asks for another, and its tokens
+// are not to be compared with those before. "" is a token that nobody can place.
+func (i *Inventory) inject(ctx context.Context, pool Ref[Pool]) (token string, at *login, err error) {
+	at, err = i.client.attached(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := i.client.Call(ctx, "event.inject", &token, "pool", pool); err != nil {
+		return "", nil, err
+	}
+	if now, err := i.client.attached(ctx); err != nil || now != at {
+		return "", nil, err
+	}
+	return token, at, nil
 }
 
 // generation is that of the database, in a token that also has one of the messages.
@@ -221,7 +240,7 @@ func (i *Inventory) apply(answer polled) {
 			i.view = nil
 		}
 	}
-	i.token = answer.token
+	i.token, i.login = answer.token, answer.login
 	if answer.fresh {
 		i.complete = i.started
 	}

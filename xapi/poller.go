@@ -35,6 +35,7 @@ type eventSink interface {
 type polled struct {
 	fresh  bool // it has everything that exists
 	token  string
+	login  *login // that asked
 	counts map[string]json.Number
 }
 
@@ -123,7 +124,7 @@ func (p *poller) attempt(ctx context.Context, sink eventSink) (polled, *login, e
 		return polled{}, at, errWentBack
 	}
 	p.hurry = false
-	return polled{fresh: fresh, token: answer.token, counts: answer.counts}, at, nil
+	return polled{fresh: fresh, token: answer.token, login: at, counts: answer.counts}, at, nil
 }
 
 var errWentBack = errors.New("the pool's database is older than it was")
