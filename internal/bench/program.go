@@ -60,7 +60,7 @@ func (p *Program) run(ctx context.Context, args []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	fmt.Printf("%s/%s, %d processors, disk of %d MiB\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), *mib)
-	return p.Cases(ctx, &Contest{Runs: *runs, Wanted: wanted, Dir: dir, Size: *mib << 20, Bytes: *mib << 20})
+	return p.Cases(ctx, &Contest{Runs: *runs, Wanted: wanted, Dir: dir, Size: *mib << 20})
 }
 
 // Path names a file in the directory of the contest.

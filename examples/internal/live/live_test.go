@@ -52,7 +52,7 @@ func TestRateAndTimeLeftAreThoseOfTheLastSeconds(t *testing.T) {
 			moves = append(moves, web.Start("export", nil).Start("transfer", nil))
 		}
 		for second := range 20 {
-			time.Sleep(time.Second) //nolint:forbidigo // of a bubble
+			<-time.After(time.Second)
 			speed := 1 << 20
 			if second >= 9 {
 				speed = 10 << 20

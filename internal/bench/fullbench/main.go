@@ -28,6 +28,7 @@ func main() {
 		},
 		Cases: func(ctx context.Context, c *bench.Contest) error {
 			b := &fullBench{c}
+			b.Bytes = b.Size
 			if err := b.plain(ctx); err != nil {
 				return err
 			}
