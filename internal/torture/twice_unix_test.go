@@ -33,7 +33,7 @@ func TestStoppedWriterFindsOutThatItLostTheLock(t *testing.T) {
 	t.Parallel() // most of it is waiting
 	random := rand.New(rand.NewPCG(seeded(t), 5))
 	for range number(t, roundsVar, 1) {
-		g := guest{Seed: random.Uint64(), Disks: 2, Blocks: 2, Keep: 2, Format: catalog.FormatFile}
+		g := guest{Seed: random.Uint64(), Disks: 2, Blocks: 2, Keep: 2, Format: catalog.FormatFile, Rivals: true}
 		if random.IntN(2) == 0 {
 			g.Format = catalog.FormatPlain
 		}
@@ -121,7 +121,7 @@ func TestTwoWritersNeverMeet(t *testing.T) {
 	t.Parallel()
 	seed := seeded(t)
 	random := rand.New(rand.NewPCG(seed, 6))
-	g := guest{Seed: seed, Disks: 2, Blocks: 2, Keep: 2, Format: catalog.FormatPlain}
+	g := guest{Seed: seed, Disks: 2, Blocks: 2, Keep: 2, Format: catalog.FormatPlain, Rivals: true}
 	dir := newTemplate(t, g).dir
 	folder, books := openFolder(t, dir), newLedger(g)
 	generation, fencedOff := 3, 0

@@ -133,7 +133,7 @@ func mergeVM(ctx context.Context, fsys remote.Filesystem, vm string, key remote.
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close(ctx)) }()
-	return merge(ctx, s)
+	return guest{}.merge(ctx, s)
 }
 
 // child is a process that carries out orders.
