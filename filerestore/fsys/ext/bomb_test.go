@@ -10,6 +10,7 @@ import (
 
 	"github.com/xenbackup/xenbackup/filerestore/fsys"
 	"github.com/xenbackup/xenbackup/filerestore/fsys/ext"
+	"github.com/xenbackup/xenbackup/filerestore/fsys/internal/testvolume"
 	"github.com/xenbackup/xenbackup/vhd/disk"
 )
 
@@ -37,15 +38,15 @@ func descSize(raw []byte) int64 {
 }
 
 // set writes a number into an inode of an image without checksums.
-func set(p *patched, at int64, value uint32) {
+func set(p *testvolume.Patched, at int64, value uint32) {
 	for i := range int64(4) {
-		p.bytes[at+i] = byte(value >> (8 * i))
+		p.Bytes[at+i] = byte(value >> (8 * i))
 	}
 }
 
 func TestClaimsOfHugeSizesCostNothing(t *testing.T) {
 	raw := image(t, "ext3")
-	p := &patched{raw: raw, bytes: map[int64]byte{}}
+	p := &testvolume.Patched{Raw: raw, Bytes: map[int64]byte{}}
 	vol := openImage(t, "ext3", nil)
 	set(p, inodeOffset(t, raw, vol, "empty")+4, 0xFFFFFFFF)    // size
 	set(p, inodeOffset(t, raw, vol, "empty")+0x6C, 0x7FFFFFFF) // its upper half
@@ -77,7 +78,7 @@ func TestClaimsOfHugeSizesCostNothing(t *testing.T) {
 	require.Len(t, entries, 5)
 	_, err = vol.ReadLink("links/to-1000")
 	require.ErrorIs(t, err, fsys.ErrCorrupt)
-	require.Less(t, p.reads, 300)
+	require.Less(t, p.Reads, 300)
 }
 
 func TestTreesOfExtentsThatLeadBackEnd(t *testing.T) {
@@ -87,11 +88,11 @@ func TestTreesOfExtentsThatLeadBackEnd(t *testing.T) {
 	le := binary.LittleEndian
 	require.Equal(t, uint16(1), le.Uint16(raw[at+6:]), "depth")
 	child := int64(le.Uint32(raw[at+12+4:])) << (10 + le.Uint32(raw[1024+0x18:]))
-	p := &patched{raw: raw, bytes: map[int64]byte{}}
-	p.bytes[at+6] = 5 // depth of the root
-	p.bytes[child+6] = 4
+	p := &testvolume.Patched{Raw: raw, Bytes: map[int64]byte{}}
+	p.Bytes[at+6] = 5 // depth of the root
+	p.Bytes[child+6] = 4
 	for i := range int64(12) { // the child's first entry becomes the root's: it leads to itself
-		p.bytes[child+12+i] = raw[at+12+i]
+		p.Bytes[child+12+i] = raw[at+12+i]
 	}
 	vol, err := ext.Open(t.Context(), p, int64(len(raw)), nil)
 	require.NoError(t, err)

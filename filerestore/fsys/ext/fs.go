@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/xenbackup/xenbackup/filerestore/fsys"
+	"github.com/xenbackup/xenbackup/filerestore/fsys/internal/names"
 	"github.com/xenbackup/xenbackup/filerestore/fsys/internal/pages"
 )
 
@@ -28,7 +29,7 @@ type FS struct {
 
 	sb       *superblock
 	dev      *device
-	indexes  dirIndexes
+	indexes  names.Cache
 	warnings []fsys.Warning
 }
 

@@ -15,19 +15,8 @@ import (
 
 	"github.com/xenbackup/xenbackup/filerestore/fsys"
 	"github.com/xenbackup/xenbackup/filerestore/fsys/ext"
+	"github.com/xenbackup/xenbackup/filerestore/fsys/internal/testvolume"
 )
-
-// images returns the names of those in testdata.
-func images(tb testing.TB) []string {
-	tb.Helper()
-	list, err := filepath.Glob("testdata/*.img.zst")
-	require.NoError(tb, err)
-	require.NotEmpty(tb, list)
-	for i, name := range list {
-		list[i] = strings.TrimSuffix(filepath.Base(name), ".img.zst")
-	}
-	return list
-}
 
 // image returns the content of one.
 func image(tb testing.TB, name string) []byte {
@@ -56,7 +45,7 @@ func openImage(tb testing.TB, name string, opts *ext.Options) *ext.FS {
 }
 
 func TestKeptImagesReadAsLinuxReadThem(t *testing.T) {
-	for _, name := range images(t) {
+	for _, name := range testvolume.Images(t) {
 		t.Run(name, func(t *testing.T) {
 			var want manifest
 			require.NoError(t, json.Unmarshal(unpack(t, name+".json.zst"), &want))

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/xenbackup/xenbackup/filerestore/fsys"
+	"github.com/xenbackup/xenbackup/filerestore/fsys/internal/names"
 )
 
 // defaultPage is how many entries a page has when the caller does not care.
@@ -37,7 +38,7 @@ type Files struct {
 	rootOff, rootLen int64 // of a root that lies before the heap
 	maxDir           int64
 	tree             tree
-	indexes          indexes
+	indexes          names.Cache
 }
 
 // NewFiles makes the files of a volume. A root without first cluster is what lies at
