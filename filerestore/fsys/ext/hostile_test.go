@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"os"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -28,33 +26,11 @@ func openSmall(ctx context.Context, r io.ReaderAt, size int64) (fsys.FS, error) 
 	return vol, nil
 }
 
-// TestDamagedImagesEndInTypedErrors flips bytes in metadata: XENBACKUP_ROUNDS
-// times per image, else 600 times in all.
 func TestDamagedImagesEndInTypedErrors(t *testing.T) {
-	rounds := 600 / len(hostile)
-	if n, err := strconv.Atoi(os.Getenv("XENBACKUP_ROUNDS")); err == nil {
-		rounds = n
-	}
-	for _, name := range hostile {
-		t.Run(name, func(t *testing.T) {
-			testvolume.Flip(t, image(t, name), rounds, openSmall)
-		})
-	}
+	testvolume.Damage(t, hostile, image, openSmall)
 }
 
-func FuzzExt(f *testing.F) {
-	var raws [][]byte
-	var wheres [][]int64
-	for i, name := range hostile {
-		raws = append(raws, image(f, name))
-		wheres = append(wheres, testvolume.Metadata(raws[i]))
-		f.Add(byte(i), []byte{0, 2, 0, 1, 0xff})
-	}
-	f.Fuzz(func(t *testing.T, which byte, patches []byte) {
-		i := int(which) % len(raws)
-		testvolume.Examine(t, testvolume.Patch(raws[i], wheres[i], patches), openSmall)
-	})
-}
+func FuzzExt(f *testing.F) { testvolume.Fuzz(f, hostile, image, openSmall) }
 
 func TestCutShortImagesAreRefusedOrWarnedOf(t *testing.T) {
 	raw := image(t, "ext4")

@@ -2,8 +2,6 @@ package fat_test
 
 import (
 	"bytes"
-	"os"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,33 +14,11 @@ import (
 // hostile are the images that are damaged.
 var hostile = []string{"fat12", "fat16-4k", "fat32", "fat32-pieces"}
 
-// TestDamagedImagesEndInTypedErrors flips bytes in metadata: XENBACKUP_ROUNDS
-// times per image, else 600 times in all.
 func TestDamagedImagesEndInTypedErrors(t *testing.T) {
-	rounds := 600 / len(hostile)
-	if n, err := strconv.Atoi(os.Getenv("XENBACKUP_ROUNDS")); err == nil {
-		rounds = n
-	}
-	for _, name := range hostile {
-		t.Run(name, func(t *testing.T) {
-			testvolume.Flip(t, testvolume.Image(t, name), rounds, open)
-		})
-	}
+	testvolume.Damage(t, hostile, testvolume.Image, open)
 }
 
-func FuzzFAT(f *testing.F) {
-	var raws [][]byte
-	var wheres [][]int64
-	for i, name := range hostile {
-		raws = append(raws, testvolume.Image(f, name))
-		wheres = append(wheres, testvolume.Metadata(raws[i]))
-		f.Add(byte(i), []byte{0, 0, 0, 13, 0xff, 0, 5, 1, 26, 2})
-	}
-	f.Fuzz(func(t *testing.T, which byte, patches []byte) {
-		i := int(which) % len(raws)
-		testvolume.Examine(t, testvolume.Patch(raws[i], wheres[i], patches), open)
-	})
-}
+func FuzzFAT(f *testing.F) { testvolume.Fuzz(f, hostile, testvolume.Image, open) }
 
 func TestCutShortImagesAreRefusedOrWarnedOf(t *testing.T) {
 	raw := testvolume.Image(t, "fat16")

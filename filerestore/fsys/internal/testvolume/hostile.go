@@ -7,7 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"os"
 	"runtime"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -44,9 +46,9 @@ func (r *Patched) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// Metadata returns the sectors that hold something that is not the content of
+// metadata returns the sectors that hold something that is not the content of
 // a file.
-func Metadata(raw []byte) []int64 {
+func metadata(raw []byte) []int64 {
 	var sectors []int64
 	for s := int64(0); s < int64(len(raw))/sector; s++ {
 		if b := raw[s*sector:][:sector]; !bytes.Equal(b[4:], b[:sector-4]) {
@@ -59,10 +61,25 @@ func Metadata(raw []byte) []int64 {
 // Opener opens a volume.
 type Opener func(ctx context.Context, r io.ReaderAt, size int64) (fsys.FS, error)
 
-// Flip damages metadata of an image, rounds times, and examines it.
-func Flip(t *testing.T, raw []byte, rounds int, open Opener) {
+// Loader returns the content of an image in testdata, as [Image] does.
+type Loader func(tb testing.TB, name string) []byte
+
+// Damage flips bytes in the metadata of images, XENBACKUP_ROUNDS times each, else 600
+// times in all, and examines what is left.
+func Damage(t *testing.T, images []string, load Loader, open Opener) {
 	t.Helper()
-	where := Metadata(raw)
+	rounds := 600 / len(images)
+	if n, err := strconv.Atoi(os.Getenv("XENBACKUP_ROUNDS")); err == nil {
+		rounds = n
+	}
+	for _, name := range images {
+		t.Run(name, func(t *testing.T) { flip(t, load(t, name), rounds, open) })
+	}
+}
+
+func flip(t *testing.T, raw []byte, rounds int, open Opener) {
+	t.Helper()
+	where := metadata(raw)
 	for round := range rounds {
 		r := rand.New(rand.NewPCG(uint64(round), 7))
 		p := &Patched{Raw: raw, Bytes: map[int64]byte{}}
@@ -70,13 +87,29 @@ func Flip(t *testing.T, raw []byte, rounds int, open Opener) {
 			at := where[r.IntN(len(where))]*sector + r.Int64N(sector)
 			p.Bytes[at] = raw[at] ^ byte(1+r.IntN(255))
 		}
-		Examine(t, p, open)
+		examine(t, p, open)
 		require.False(t, t.Failed(), "round %d", round)
 	}
 }
 
-// Patch makes an image of what a fuzzer wrote: sector, offset, value.
-func Patch(raw []byte, where []int64, patches []byte) *Patched {
+// Fuzz lets a fuzzer choose an image and what is written to its metadata.
+func Fuzz(f *testing.F, images []string, load Loader, open Opener) {
+	f.Helper()
+	raws, wheres := make([][]byte, len(images)), make([][]int64, len(images))
+	for i, name := range images {
+		raws[i] = load(f, name)
+		wheres[i] = metadata(raws[i])
+		f.Add(byte(i), []byte{0, 2, 0, 13, 0xff, 0, 5, 1, 26, 2})
+		f.Add(byte(i), []byte{0, 0, 0, 106, 2, 0, 40, 1, 26, 2})
+	}
+	f.Fuzz(func(t *testing.T, which byte, patches []byte) {
+		i := int(which) % len(raws)
+		examine(t, patch(raws[i], wheres[i], patches), open)
+	})
+}
+
+// patch makes an image of what a fuzzer wrote: sector, offset, value.
+func patch(raw []byte, where []int64, patches []byte) *Patched {
 	p := &Patched{Raw: raw, Bytes: map[int64]byte{}}
 	for ; len(patches) >= 5; patches = patches[5:] {
 		s := where[(int(patches[0])<<8|int(patches[1]))%len(where)]
@@ -85,8 +118,8 @@ func Patch(raw []byte, where []int64, patches []byte) *Patched {
 	return p
 }
 
-// Examine reads everything there is, and fails on what must never happen.
-func Examine(tb testing.TB, r *Patched, open Opener) {
+// examine reads everything there is, and fails on what must never happen.
+func examine(tb testing.TB, r *Patched, open Opener) {
 	tb.Helper()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
