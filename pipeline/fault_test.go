@@ -1,7 +1,6 @@
 package pipeline_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -85,21 +84,7 @@ func TestRefusedDeltaIsExportedInFull(t *testing.T) {
 
 func TestCancelledRunLeavesNothing(t *testing.T) {
 	w := newWorld(t, "r")
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	w.opts.Observer = task.ObserverFunc(func(e task.Event) {
-		if e.Kind == task.EventProgress && e.Done > 0 {
-			cancel()
-		}
-	})
-	run, err := w.runCtx(ctx)
-	require.ErrorIs(t, err, context.Canceled)
-	require.Equal(t, task.Interrupted, run.Status())
-	w.checkClean()
-	require.Empty(t, w.pool.Snapshots())
-	require.Empty(t, w.points("r"))
-
-	w.opts.Observer = nil
+	w.runCancelled("r")
 	w.mustRun()
 	w.checkPoints("r", 1)
 }

@@ -84,20 +84,7 @@ func TestCancelledFullRunLeavesNothing(t *testing.T) {
 		t.Run(state, func(t *testing.T) {
 			w := newFullWorld(t, "r")
 			w.enter(state)
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			w.opts.Observer = task.ObserverFunc(func(e task.Event) {
-				if e.Kind == task.EventProgress && e.Done > 0 {
-					cancel()
-				}
-			})
-			run, err := w.runCtx(ctx)
-			require.ErrorIs(t, err, context.Canceled)
-			require.Equal(t, task.Interrupted, run.Status())
-			w.checkClean()
-			require.Empty(t, w.pool.Snapshots())
-			require.Empty(t, w.points("r"))
-			w.opts.Observer = nil
+			w.runCancelled("r")
 			w.mustRun()
 			w.checkFull("r", 1)
 		})

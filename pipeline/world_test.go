@@ -146,6 +146,26 @@ func (w *world) run(opts ...func(*pipeline.RunOptions)) (*task.Run, error) {
 	return w.runCtx(w.t.Context(), opts...)
 }
 
+// runCancelled cancels a first run as soon as something was transferred: nothing may
+// be left of it, in the pool or the repository.
+func (w *world) runCancelled(repository string) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	defer cancel()
+	w.opts.Observer = task.ObserverFunc(func(e task.Event) {
+		if e.Kind == task.EventProgress && e.Done > 0 {
+			cancel()
+		}
+	})
+	run, err := w.runCtx(ctx)
+	require.ErrorIs(w.t, err, context.Canceled)
+	require.Equal(w.t, task.Interrupted, run.Status())
+	w.checkClean()
+	require.Empty(w.t, w.pool.Snapshots())
+	require.Empty(w.t, w.points(repository))
+	w.opts.Observer = nil
+}
+
 func (w *world) runCtx(ctx context.Context, opts ...func(*pipeline.RunOptions)) (*task.Run, error) {
 	w.t.Helper()
 	runner, err := pipeline.NewRunner(&w.opts)

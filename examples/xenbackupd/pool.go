@@ -83,6 +83,7 @@ func (p *pool) close() error {
 	return err
 }
 
+// Call is that of [xapi.Client], after a login if there was none.
 func (p *pool) Call(ctx context.Context, method string, result any, args ...any) error {
 	c, err := p.login(ctx)
 	if err != nil {
@@ -91,6 +92,7 @@ func (p *pool) Call(ctx context.Context, method string, result any, args ...any)
 	return c.Call(ctx, method, result, args...)
 }
 
+// CallAsync is that of [xapi.Client], after a login if there was none.
 func (p *pool) CallAsync(ctx context.Context, method string, result any, args ...any) error {
 	c, err := p.login(ctx)
 	if err != nil {
@@ -99,6 +101,7 @@ func (p *pool) CallAsync(ctx context.Context, method string, result any, args ..
 	return c.CallAsync(ctx, method, result, args...)
 }
 
+// ExportVDI is that of [xapi.Client], after a login if there was none.
 func (p *pool) ExportVDI(ctx context.Context, vdi xapi.Ref[xapi.VDI], opts *xapi.ExportVDIOptions) (*xapi.Download, error) {
 	c, err := p.login(ctx)
 	if err != nil {
@@ -107,6 +110,7 @@ func (p *pool) ExportVDI(ctx context.Context, vdi xapi.Ref[xapi.VDI], opts *xapi
 	return c.ExportVDI(ctx, vdi, opts)
 }
 
+// ExportVM is that of [xapi.Client], after a login if there was none.
 func (p *pool) ExportVM(ctx context.Context, vm xapi.Ref[xapi.VM], opts *xapi.ExportVMOptions) (*xapi.Download, error) {
 	c, err := p.login(ctx)
 	if err != nil {
@@ -115,6 +119,7 @@ func (p *pool) ExportVM(ctx context.Context, vm xapi.Ref[xapi.VM], opts *xapi.Ex
 	return c.ExportVM(ctx, vm, opts)
 }
 
+// Features is that of [xapi.Client], after a login if there was none.
 func (p *pool) Features(ctx context.Context) (*xapi.Features, error) {
 	c, err := p.login(ctx)
 	if err != nil {
@@ -123,6 +128,7 @@ func (p *pool) Features(ctx context.Context) (*xapi.Features, error) {
 	return c.Features(ctx)
 }
 
+// ImportVDI is that of [xapi.Client], after a login if there was none.
 func (p *pool) ImportVDI(ctx context.Context, vdi xapi.Ref[xapi.VDI], length int64, body io.Reader, opts *xapi.ImportVDIOptions) error {
 	c, err := p.login(ctx)
 	if err != nil {
