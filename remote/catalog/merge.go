@@ -211,4 +211,3 @@ func (m *merger) left(name string, err error) {
 	defer m.mu.Unlock()
 	m.report.Left = append(m.report.Left, Finding{m.rel(name), err})
 }
-

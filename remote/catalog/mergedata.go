@@ -52,19 +52,9 @@ func (m *merger) removeData(ctx context.Context, d *vdiDir) error {
 	if len(again.pending) > 0 {
 		return nil // it is the merge's to remove
 	}
-	claimed, here := map[string]bool{}, map[string]bool{}
-	for _, n := range d.disks { // also those whose aliases this listing left out
-		claimed[n.data] = true
-	}
-	for _, name := range again.names {
-		if n := d.disks[name]; !isAliasName(name) || (n != nil && n.isCondemned()) {
-			continue // no alias, or one that is proven to stand for nothing
-		}
-		target, err := vhd.AliasTarget(ctx, &diskDir{m.s.fsys, d.path}, name)
-		if err != nil {
-			return fmt.Errorf("catalog: alias %s: %w", path.Join(d.path, name), err)
-		}
-		claimed[path.Join(d.path, target)], here[path.Join(d.path, target)] = true, true
+	claimed, here, err := m.aliased(ctx, d, again)
+	if err != nil {
+		return err
 	}
 	entries, err := m.s.fsys.ReadDir(ctx, path.Join(d.path, dataDir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -83,24 +73,47 @@ func (m *merger) removeData(ctx context.Context, d *vdiDir) error {
 		return nil
 	}
 	for _, e := range entries {
-		full := path.Join(d.path, dataDir, e.Name())
-		if claimed[full] {
-			continue
+		if full := path.Join(d.path, dataDir, e.Name()); !claimed[full] {
+			if err := m.removeUnclaimed(ctx, full, e); err != nil {
+				return err
+			}
 		}
-		if !isDiskName(e.Name()) || isAliasName(e.Name()) || (!e.IsDir() && !e.Type().IsRegular()) {
-			m.left(full, errData)
-			continue
+	}
+	return nil
+}
+
+// aliased returns what aliases stand for: of all that were read before and are read
+// now, and of those that are listed now.
+func (m *merger) aliased(ctx context.Context, d, again *vdiDir) (claimed, listed map[string]bool, err error) {
+	claimed, listed = map[string]bool{}, map[string]bool{}
+	for _, n := range d.disks { // also those whose aliases this listing left out
+		claimed[n.data] = true
+	}
+	for _, name := range again.names {
+		if n := d.disks[name]; !isAliasName(name) || (n != nil && n.isCondemned()) {
+			continue // no alias, or one that is proven to stand for nothing
 		}
-		gone, err := m.discard(ctx, garbageItem{name: full, kind: KindData, err: errNoAlias, isTree: true})
+		target, err := vhd.AliasTarget(ctx, &diskDir{m.s.fsys, d.path}, name)
 		if err != nil {
-			return err
+			return nil, nil, fmt.Errorf("catalog: alias %s: %w", path.Join(d.path, name), err)
 		}
-		if !gone {
-			continue
-		}
-		if err := remote.SyncDir(ctx, m.s.fsys, path.Dir(full)); err != nil {
-			return fmt.Errorf("catalog: %w", err)
-		}
+		claimed[path.Join(d.path, target)], listed[path.Join(d.path, target)] = true, true
+	}
+	return claimed, listed, nil
+}
+
+// removeUnclaimed removes what no alias stands for, if it is the data of a disk.
+func (m *merger) removeUnclaimed(ctx context.Context, name string, e fs.DirEntry) error {
+	if !isDiskName(e.Name()) || isAliasName(e.Name()) || (!e.IsDir() && !e.Type().IsRegular()) {
+		m.left(name, errData)
+		return nil
+	}
+	gone, err := m.discard(ctx, garbageItem{name: name, kind: KindData, err: errNoAlias, isTree: true})
+	if err != nil || !gone {
+		return err
+	}
+	if err := remote.SyncDir(ctx, m.s.fsys, path.Dir(name)); err != nil {
+		return fmt.Errorf("catalog: %w", err)
 	}
 	return nil
 }

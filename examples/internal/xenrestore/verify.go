@@ -52,45 +52,50 @@ The exit code is 3 when a point is corrupt, else 4 when one is unknown. With -js
 			state := flags.String("state", "", "`file` to go on from, and to keep what was found in until the end")
 			limit := flags.Int64("limit", 0, "`MiB` that are read per second at most (default: no limit)")
 			asJSON := flags.Bool("json", false, "print JSON")
-			return func(ctx context.Context, std *command.Streams) (err error) {
+			return func(ctx context.Context, std *command.Streams) error {
 				opts := &catalog.VerifyOptions{Level: catalog.VerifyLevel(*level), VM: *vm, Point: *id, BytesPerSecond: *limit << 20}
-				if !slices.Contains([]catalog.VerifyLevel{catalog.VerifyQuick, catalog.VerifyStructure, catalog.VerifyData}, opts.Level) || *limit < 0 {
-					return command.UsageError("-level is quick, structure or data, and -limit is not negative")
-				}
-				repo, err := at.open(ctx, std)
-				if err != nil {
-					return err
-				}
-				defer func() { err = errors.Join(err, repo.Close()) }()
-				if *id != "" {
-					if err := repo.exists(ctx, *id); err != nil {
-						return err
-					}
-				}
-				j, err := loadJournal(*state, opts)
-				if err != nil {
-					return err
-				}
-				text := std.Out
-				switch {
-				case *asJSON && std.Terminal:
-					text = std.Err
-				case *asJSON:
-					text = io.Discard
-				}
-				report, err := repo.verify(ctx, j, opts, text, std)
-				if err != nil {
-					return err
-				}
-				if *asJSON {
-					if err := printJSON(std.Out, report); err != nil {
-						return err
-					}
-				}
-				return errors.Join(j.remove(), report.exit())
+				return verify(ctx, std, at, opts, *state, *asJSON)
 			}
 		},
 	}
+}
+
+func verify(ctx context.Context, std *command.Streams, at *location, opts *catalog.VerifyOptions, state string, asJSON bool) (err error) {
+	levels := []catalog.VerifyLevel{catalog.VerifyQuick, catalog.VerifyStructure, catalog.VerifyData}
+	if !slices.Contains(levels, opts.Level) || opts.BytesPerSecond < 0 {
+		return command.UsageError("-level is quick, structure or data, and -limit is not negative")
+	}
+	repo, err := at.open(ctx, std)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, repo.Close()) }()
+	if opts.Point != "" {
+		if err := repo.exists(ctx, opts.Point); err != nil {
+			return err
+		}
+	}
+	j, err := loadJournal(state, opts)
+	if err != nil {
+		return err
+	}
+	text := std.Out
+	switch {
+	case asJSON && std.Terminal:
+		text = std.Err
+	case asJSON:
+		text = io.Discard
+	}
+	report, err := repo.verify(ctx, j, opts, text, std)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		if err := printJSON(std.Out, report); err != nil {
+			return err
+		}
+	}
+	return errors.Join(j.remove(), report.exit())
 }
 
 // exists tells of a point that is not there; one that cannot be read is there.
