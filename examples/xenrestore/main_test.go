@@ -353,7 +353,7 @@ func TestMessagesSayWhatToDo(t *testing.T) {
 	u := at(plain.Dir)
 	require.Contains(t, u.ok(t, "-h"), "Exit codes")
 	for _, c := range program().Commands {
-		help := u.ok(t, c.Name, "-h")
+		help := u.ok(t, append(strings.Fields(c.Name), "-h")...)
 		require.Contains(t, help, "\n  xenrestore "+c.Name, "an example")
 		require.Contains(t, help, "Exit codes")
 	}
