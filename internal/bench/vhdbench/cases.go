@@ -122,6 +122,11 @@ func (b *vhdBench) merge(ctx context.Context, raw, _ string) error {
 	copied := b.Path("copied")
 	err := b.Compare(ctx, "merge of 256 MiB of changed blocks",
 		bench.Contestant{
+			Name: "copy over as many bytes", Bytes: changed,
+			Command: []string{bench.ChildArg, "over", b.Path("new.vhd"), b.Path("old.vhd")},
+			Before:  func() error { return b.makeMerge(changed) },
+		},
+		bench.Contestant{
 			Name: "dd, over as many bytes", Bytes: changed,
 			Command: []string{"dd", "if=" + b.Path("new.vhd"), "of=" + b.Path("old.vhd"), "bs=2M", "conv=notrunc", "status=none"},
 			Before:  func() error { return b.makeMerge(changed) },
