@@ -77,6 +77,13 @@ func (t *transfer) receive(ctx context.Context, ref string, disk record, format 
 	if sr, err := t.pool.db.record("SR", disk.str("SR")); err == nil && format == "vhd" && !prezeroed(sr.str("type")) {
 		return fail("VDI_IO_ERROR", "a VHD needs storage that reads as zeros where nothing was written")
 	}
+	chunked := t.x.req.URL.Query().Has("chunked")
+	if length == 0 { // a question for the host to send a disk to: the disk itself may be on its way by the time of the answer
+		if chunked || format == "vhd" {
+			return errShortBody
+		}
+		return nil
+	}
 	detach, err := t.pool.attach(readWrite, ref)
 	if err != nil {
 		return err
@@ -92,7 +99,7 @@ func (t *transfer) receive(ctx context.Context, ref string, disk record, format 
 	}
 	w := &diskWriter{file: f, size: disk.int("virtual_size"), free: t.pool.freeSpace(disk.str("SR"))}
 	switch {
-	case t.x.req.URL.Query().Has("chunked"):
+	case chunked:
 		err = t.pool.disks.readChunks(body, w)
 	case format == "vhd":
 		err = t.pool.disks.readVHD(body, w, length, func(done, total int) { t.progress(done, total) })
