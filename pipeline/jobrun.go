@@ -44,9 +44,9 @@ type jobRun struct {
 // for its turn never begins. It returns at once, and tells whether there was such a
 // VM in such a run.
 func (r *Runner) Cancel(run, vm string) bool {
-	r.mu.Lock()
-	j := r.runs[run]
-	r.mu.Unlock()
+	r.own.mu.Lock()
+	j := r.own.runs[run]
+	r.own.mu.Unlock()
 	if j == nil {
 		return false
 	}
@@ -101,12 +101,12 @@ func (j *jobRun) run(ctx context.Context) error {
 }
 
 func (j *jobRun) register(runs bool) {
-	j.Runner.mu.Lock()
-	defer j.Runner.mu.Unlock()
+	j.own.mu.Lock()
+	defer j.own.mu.Unlock()
 	if runs {
-		j.runs[j.story.ID()] = j
+		j.own.runs[j.story.ID()] = j
 	} else {
-		delete(j.runs, j.story.ID())
+		delete(j.own.runs, j.story.ID())
 	}
 }
 
@@ -160,7 +160,7 @@ func (j *jobRun) pass(ctx context.Context, vms []chosenVM, contexts map[string]c
 // that failed and is to be tried again.
 func (j *jobRun) backUpVM(ctx context.Context, vm chosenVM, attempt int) (again bool) {
 	tk := j.story.Start("backup VM", map[string]any{"type": "VM", "id": vm.id, "name_label": vm.name})
-	slot, release, err := j.vms.Acquire(ctx, Key{Pool: vm.id, Op: OpVM})
+	slot, release, err := j.own.vms.Acquire(ctx, Key{Pool: vm.id, Op: OpVM})
 	if err != nil {
 		tk.Fail(err)
 		return false

@@ -59,11 +59,19 @@ type RunnerOptions struct {
 // at a time, the others wait for it.
 type Runner struct {
 	opts RunnerOptions
-	vms  *LocalLimiter // one slot per VM
+	own  *ownership
 
 	mu    sync.Mutex
-	uuids map[string]string  // of pools that have answered, by their names
-	runs  map[string]*jobRun // under way, by their ids
+	uuids map[string]string // of pools that have answered, by their names
+}
+
+// ownership is what runs have of which there is one in the process: runners that were
+// renewed share it.
+type ownership struct {
+	vms *LocalLimiter // one slot per VM
+
+	mu   sync.Mutex
+	runs map[string]*jobRun // under way, by their ids
 }
 
 // NewRunner returns a runner. The options are copied; at least one pool is needed.
@@ -71,7 +79,7 @@ func NewRunner(opts *RunnerOptions) (*Runner, error) {
 	if opts == nil || len(opts.Pools) == 0 {
 		return nil, errors.New("pipeline: runner without a pool")
 	}
-	r := &Runner{opts: *opts, vms: NewLimiter(Limits{VM: 1}), uuids: map[string]string{}, runs: map[string]*jobRun{}}
+	r := &Runner{opts: *opts, own: &ownership{vms: NewLimiter(Limits{VM: 1}), runs: map[string]*jobRun{}}, uuids: map[string]string{}}
 	r.opts.Pools = maps.Clone(opts.Pools)
 	if r.opts.Limiter == nil {
 		r.opts.Limiter = NewLimiter(DefaultLimits())
@@ -86,6 +94,19 @@ func NewRunner(opts *RunnerOptions) (*Runner, error) {
 		r.opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	return r, nil
+}
+
+// Renew returns a runner with other options for runs that begin from now on, such as
+// those of a configuration that was changed; runs that r is amid go on under the old ones.
+// A VM is in one run of both at a time, and [Runner.Cancel] of either finds all runs.
+// They share a limiter and a budget if the options name the same.
+func (r *Runner) Renew(opts *RunnerOptions) (*Runner, error) {
+	renewed, err := NewRunner(opts)
+	if err != nil {
+		return nil, err
+	}
+	renewed.own = r.own
+	return renewed, nil
 }
 
 // RunOptions says how a job is run this time. nil is fine.
