@@ -2,11 +2,8 @@ package catalog
 
 import (
 	"context"
-	"crypto/md5"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io/fs"
 	"path"
 	"strings"
@@ -40,7 +37,8 @@ type ArchiveWriter struct {
 	point *PointWriter // names, publishes and removes the JSON
 	name  string       // of the archive, from the root
 	file  *remote.Writer
-	sum   hash.Hash // MD5; SHA-256 in an encrypted repository
+	sum   *ArchiveSum
+	aside bool // sum is fed by somebody else
 
 	start  [sniffLen]byte
 	size   int64
@@ -83,16 +81,22 @@ func (s *Session) NewArchive(ctx context.Context, spec PointSpec) (*ArchiveWrite
 		return nil, fmt.Errorf("catalog: archive: %w", err)
 	}
 	w.file = file
-	w.sum = md5.New()
-	if s.c.isSealed {
-		w.sum = sha256.New() // for the evidence alone
-	}
+	w.sum = NewArchiveSum()
+	w.sum.want(s.c.isSealed)
 	s.writing.Add(1)
 	return w, nil
 }
 
 // Size returns how many bytes of the archive were written.
 func (w *ArchiveWriter) Size() int64 { return w.size }
+
+// UseSum makes the writer take the checksum of the archive from sum, which somebody
+// else writes the same bytes to, as early or late as he likes: Commit fails with
+// ErrIncomplete unless all were. It comes before the first byte of both.
+func (w *ArchiveWriter) UseSum(sum *ArchiveSum) {
+	w.sum, w.aside = sum, true
+	sum.want(w.point.s.c.isSealed)
+}
 
 // Write appends to the archive; it does not keep p. Its checksum is computed while
 // it is written. An error is final.
@@ -105,6 +109,7 @@ func (w *ArchiveWriter) Write(p []byte) (int, error) {
 	}
 	var aside sync.WaitGroup
 	switch {
+	case w.aside:
 	case len(p) < hashAside:
 		_, _ = w.sum.Write(p) // never fails
 	default:
@@ -148,6 +153,9 @@ func (w *ArchiveWriter) plausible() error {
 	case xva.Sniff(w.start[:]) != xva.None:
 	case w.size <= archiveEnd || w.size%tarBlock != 0 || w.zeros < archiveEnd:
 		why = "without an end"
+	}
+	if why == "" && w.sum.size != w.size {
+		why = fmt.Sprintf("with the checksum of %d", w.sum.size)
 	}
 	if why != "" {
 		return fmt.Errorf("archive of %d bytes, %s: %w", w.size, why, ErrIncomplete)
@@ -198,9 +206,6 @@ func (w *ArchiveWriter) commit(ctx context.Context, m Metadata) (*Point, error) 
 	if err := w.store(ctx); err != nil {
 		return nil, about(err)
 	}
-	if err := w.point.syncParents(ctx); err != nil {
-		return nil, about(err)
-	}
 	if err := w.point.publish(ctx, data); err != nil {
 		return nil, about(err)
 	}
@@ -226,10 +231,10 @@ func (w *ArchiveWriter) store(ctx context.Context) error {
 	}
 	e := newEvidence(w.name)
 	if s.c.isSealed {
-		e.Content = []digest{digest(w.sum.Sum(nil))}
+		e.Content = []digest{digest(w.sum.of(true))}
 		return writeEvidence(ctx, s.fsys, e, "")
 	}
-	e.Checksum = fmt.Sprintf("$1$$%x", w.sum.Sum(nil))
+	e.Checksum = fmt.Sprintf("$1$$%x", w.sum.of(false))
 	if err := writeEvidence(ctx, s.fsys, e, ""); err != nil {
 		return err
 	}

@@ -157,6 +157,41 @@ func TestFullPointOfAnEncryptedRepositoryIsEncrypted(t *testing.T) {
 	}
 }
 
+func TestOneSumServesAllWritersOfAnArchive(t *testing.T) {
+	const key = "0123456789abcdef0123456789abcdef"
+	content := plainArchive(100, 3)
+	sum := catalog.NewArchiveSum()
+	writers := map[remote.Secret]*catalog.ArchiveWriter{}
+	stores := map[remote.Secret]remote.Filesystem{"": remotetest.NewCrash(), key: remotetest.NewCrash()}
+	_, err := crypt.Init(t.Context(), stores[key], key, nil)
+	require.NoError(t, err)
+	for key, fsys := range stores {
+		c, err := catalog.Open(t.Context(), fsys, &catalog.Options{Key: key})
+		require.NoError(t, err)
+		w, err := lockVM(t, c, testVM).NewArchive(t.Context(), archiveSpec(3))
+		require.NoError(t, err)
+		w.UseSum(sum)
+		_, err = w.Write(content)
+		require.NoError(t, err)
+		writers[key] = w
+	}
+	_, err = sum.Write(content[:len(content)-1])
+	require.NoError(t, err)
+	for _, w := range writers {
+		_, err := w.Commit(t.Context(), fullRecords())
+		require.ErrorIs(t, err, catalog.ErrIncomplete, "the sum of less")
+	}
+	_, err = sum.Write(content[len(content)-1:])
+	require.NoError(t, err)
+	for key, w := range writers {
+		_, err := w.Commit(t.Context(), fullRecords())
+		require.NoError(t, err)
+		found, err := checkArchives(t.Context(), stores[key], key)
+		require.NoError(t, err)
+		require.Equal(t, []int{3}, found)
+	}
+}
+
 func TestArchiveThatXenOrchestraWouldDoubtIsNoPoint(t *testing.T) {
 	whole := plainArchive(4, 1)
 	for name, content := range map[string][]byte{
