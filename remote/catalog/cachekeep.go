@@ -79,6 +79,19 @@ func (k *cacheKeeper) remove(ctx context.Context) error {
 	return nil
 }
 
+// drop is remove by a caller who syncs the directory of the VM himself before he
+// changes a point.
+func (k *cacheKeeper) drop(ctx context.Context) error {
+	if !k.exists {
+		return nil
+	}
+	if err := k.s.dropCache(ctx); err != nil {
+		return err
+	}
+	k.exists = false
+	return nil
+}
+
 // put notes that the file of a point has this content now; nil: it is to be read.
 func (k *cacheKeeper) put(name string, content []byte) {
 	k.entries[path.Base(name)] = nil

@@ -351,23 +351,37 @@ func TestCleanOfDirectoriesRemovesAliasAndDataTogether(t *testing.T) {
 }
 
 func TestCleanCorrectsWhatAMergeDidNotComeToWrite(t *testing.T) {
-	_, fsys := newRepository(t, 3)
-	ctx := t.Context()
-	c := openCatalog(t, fsys)
-	stale, err := remote.ReadFile(ctx, fsys, pointName(2), 1<<20)
-	require.NoError(t, err)
-	require.NoError(t, lockAndDelete(t, c, pointName(1)))
-	mergeAll(t, c, testVM)
-	want, err := c.Point(ctx, pointName(2))
-	require.NoError(t, err)
-	plant(t, fsys, pointName(2), string(stale))
-	plan := cleanVM(t, c, testVM, nil)
-	require.Equal(t, map[string]catalog.CleanAction{pointName(2): catalog.ActionRewrite}, actions(plan))
-	got, err := c.Point(ctx, pointName(2))
-	require.NoError(t, err)
-	require.Equal(t, want.Metadata.Size, got.Metadata.Size)
-	require.Equal(t, want.Metadata.IsVHDDifferencing, got.Metadata.IsVHDDifferencing)
-	require.Empty(t, cleanVM(t, c, testVM, nil).Findings)
+	for _, r := range []struct {
+		opts    *catalog.Options
+		deleted int // of 1 what is merged is complete then, of 2 a difference still
+	}{
+		{&catalog.Options{}, 1},
+		{&catalog.Options{Format: catalog.FormatBrotli}, 1},
+		{&catalog.Options{Key: testKey}, 2},
+	} {
+		_, fsys := repositoryOf(t, 3, r.opts)
+		ctx := t.Context()
+		c, err := catalog.Open(ctx, fsys, r.opts)
+		require.NoError(t, err)
+		merged := pointName(r.deleted + 1)
+		stale, err := remote.ReadFile(ctx, fsys, merged, 1<<20)
+		require.NoError(t, err)
+		require.NoError(t, lockAndDelete(t, c, pointName(r.deleted)))
+		mergeAll(t, c, testVM)
+		want, err := c.Point(ctx, merged)
+		require.NoError(t, err)
+		require.False(t, want.Metadata.IsVHDDifferencing[diskRef(0, r.deleted+1)])
+		require.Empty(t, cleanVM(t, c, testVM, nil).Findings)
+
+		plant(t, fsys, merged, string(stale))
+		plan := cleanVM(t, c, testVM, nil)
+		require.Equal(t, map[string]catalog.CleanAction{merged: catalog.ActionRewrite}, actions(plan))
+		got, err := c.Point(ctx, merged)
+		require.NoError(t, err)
+		require.Equal(t, want.Metadata.Size, got.Metadata.Size)
+		require.Equal(t, want.Metadata.IsVHDDifferencing, got.Metadata.IsVHDDifferencing)
+		require.Empty(t, cleanVM(t, c, testVM, nil).Findings)
+	}
 }
 
 func TestCleanRemovesACacheThatIsWrong(t *testing.T) {

@@ -56,20 +56,22 @@ func (k *cleaner) checkPoint(ctx context.Context, p *Point) error {
 }
 
 // staleSize tells whether a merge did not come to bring the metadata up to date:
-// a disk that it calls a difference is none, or the disks have another size than
-// they had when they were written.
+// a disk that it calls a difference is none, or stands for the data of an older one,
+// or the files have another size than they had when they were written. (What Xen
+// Orchestra counted for a directory has changed with its versions, and proves nothing.)
 func (k *cleaner) staleSize(p *Point) (size int64, isStale bool) {
-	differs := false
+	differs, directories := false, false
 	for ref, rel := range p.Metadata.VHDs {
 		n := k.node(path.Join(k.m.s.dir, rel))
-		if n == nil || n.data != "" {
+		if n == nil {
 			return 0, false
 		}
 		size += n.size
+		directories = directories || n.data != ""
 		differs = differs || p.Metadata.IsVHDDifferencing[ref]
-		isStale = isStale || (p.Metadata.IsVHDDifferencing[ref] && n.full)
+		isStale = isStale || (p.Metadata.IsVHDDifferencing[ref] && (n.full || n.isMerged()))
 	}
-	return size, isStale || (differs && p.Metadata.Size != size)
+	return size, isStale || (differs && !directories && p.Metadata.Size != size)
 }
 
 func (k *cleaner) node(name string) *diskNode {

@@ -61,10 +61,10 @@ func newDirectoryOutput(d *DiskWriter, filter vhd.ChunkFilter) (*directoryOutput
 
 // streamSize is what Xen Orchestra counts for a disk kept as a directory: two footers,
 // a header and the table, then the blocks with their bitmaps.
-func streamSize(l vhd.Layout) int64 {
-	entries := (l.Size + disk.BlockSize - 1) / disk.BlockSize
+func streamSize(size int64, blocks int) int64 {
+	entries := (size + disk.BlockSize - 1) / disk.BlockSize
 	table := (4*entries + 511) / 512 * 512
-	return 2*512 + 1024 + table + int64(len(l.Blocks))*(512+disk.BlockSize)
+	return 2*512 + 1024 + table + int64(blocks)*(512+disk.BlockSize)
 }
 
 // write copies the block, and returns while it is compressed and written.

@@ -155,7 +155,7 @@ func (d *DiskWriter) begin(format DiskFormat) error {
 	}
 	filter, isDirectory := format.filter()
 	if isDirectory {
-		d.size = streamSize(d.layout)
+		d.size = streamSize(d.layout.Size, len(d.layout.Blocks))
 		out, err := newDirectoryOutput(d, filter)
 		if err == nil {
 			d.out = out

@@ -40,12 +40,20 @@ type diskNode struct {
 	used     bool  // a point refers to it
 	orphan   bool  // a parent, its own or further up, is missing or damaged
 	err      error // of a damaged one that no point refers to, which a clean judges; nil otherwise
-	size     int64 // of the file; 0 of a directory
+	size     int64 // of the file; of a directory, that of a file with the same blocks
 }
 
 func (n *diskNode) adopt(parent *diskNode) {
 	n.parent = parent
 	parent.children = append(parent.children, n)
+}
+
+// isMerged tells whether n is kept as a directory that was that of an older disk: a
+// merge gathers the blocks there, and then lets the alias of the youngest stand for it.
+func (n *diskNode) isMerged() bool {
+	of, ok := leadingDate(path.Base(n.data))
+	own, hasOwn := leadingDate(n.name)
+	return ok && hasOwn && of.Before(own)
 }
 
 // isCondemned tells whether a clean takes n for garbage that cannot be read.
@@ -264,6 +272,9 @@ func (m *merger) openDisks(ctx context.Context, d *vdiDir) error {
 			continue
 		}
 		n.full = f.img.Type() != vhd.Differencing
+		if n.data != "" {
+			n.size = streamSize(f.img.Size(), f.img.Allocated())
+		}
 		d.disks[name] = n
 		if err := f.close(); err != nil {
 			m.condemn(d, full, err)

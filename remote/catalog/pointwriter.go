@@ -120,9 +120,6 @@ func (w *PointWriter) Commit(ctx context.Context, m Metadata) (*Point, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := w.syncParents(ctx); err != nil {
-		return nil, fmt.Errorf("catalog: point %s: %w", w.name, err)
-	}
 	if err := w.publish(ctx, data); err != nil {
 		return nil, fmt.Errorf("catalog: point %s: %w", w.name, err)
 	}
@@ -132,9 +129,10 @@ func (w *PointWriter) Commit(ctx context.Context, m Metadata) (*Point, error) {
 
 // syncParents makes durable the directories that lead to the disks: one that an
 // earlier process made may not be, if it was killed at once. What is in the
-// disks' own directories was synced when the disks were closed.
+// disks' own directories was synced when the disks were closed. That the cache was
+// removed from the directory of the VM is durable then too.
 func (w *PointWriter) syncParents(ctx context.Context) error {
-	dirs := map[string]bool{".": true, vmRoot: true}
+	dirs := map[string]bool{".": true, vmRoot: true, w.s.dir: true}
 	for _, d := range w.disks {
 		for dir := path.Dir(path.Dir(d.name)); len(dir) >= len(w.s.dir); dir = path.Dir(dir) {
 			dirs[dir] = true
@@ -150,9 +148,15 @@ func (w *PointWriter) syncParents(ctx context.Context) error {
 
 // publish gives the JSON its name, and keeps the cache right.
 func (w *PointWriter) publish(ctx context.Context, data []byte) error {
-	cache, err := w.s.beginCache(ctx)
+	cache, err := w.s.keepCache(ctx, fewReads)
+	if err == nil {
+		err = cache.drop(ctx)
+	}
 	if err != nil {
 		w.s.c.log.WarnContext(ctx, "stale cache left behind", "vm", w.s.vm, "error", err)
+	}
+	if err := w.syncParents(ctx); err != nil {
+		return err
 	}
 	if err := w.place(ctx, data); err != nil {
 		return err
