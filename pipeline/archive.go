@@ -12,8 +12,12 @@ import (
 	"github.com/xenbackup/xenbackup/xva"
 )
 
-// exportArchive moves the archive of a VM to the targets that are left, under a slot.
+// exportArchive moves the archive of a VM to the targets that are left, under a slot;
+// the export of the VM itself has one.
 func (v *vmRun) exportArchive(ctx context.Context, source *snapshot) error {
+	if v.isVM(source) {
+		return v.transferArchive(ctx, source)
+	}
 	slot, release, err := v.limiter.Acquire(ctx, Key{Pool: v.poolID, Op: OpVMExport})
 	if err != nil {
 		return err
@@ -60,10 +64,13 @@ func (v *vmRun) transferArchive(ctx context.Context, source *snapshot) (err erro
 	return nil
 }
 
-// newArchiveFan opens the archive for every target that is left, and the proof.
+// newArchiveFan opens the archive for every target that is left, its proof, and the
+// checksum that they all store.
 func (v *vmRun) newArchiveFan(proof *xva.Proof) *fan {
-	f := &fan{outputs: []*output{{writer: proofSink{proof}}}}
+	sum := catalog.NewArchiveSum()
+	f := &fan{outputs: []*output{{writer: proofSink{proof}}, {writer: sumSink{sum}}}}
 	for _, t := range v.alive() {
+		t.archive.UseSum(sum)
 		f.outputs = append(f.outputs, &output{target: t, writer: archiveSink{t.archive}})
 	}
 	return f
@@ -123,6 +130,17 @@ func (s proofSink) abort() error {
 	s.Abort()
 	return nil
 }
+
+// sumSink computes the checksums of an archive.
+type sumSink struct{ *catalog.ArchiveSum }
+
+func (s sumSink) put(b *sharedBlock) error {
+	_, err := s.Write(b.data)
+	return err
+}
+
+func (sumSink) close() error { return nil }
+func (sumSink) abort() error { return nil }
 
 // archiveSink appends to the archive of a point. The point commits or aborts it.
 type archiveSink struct{ *catalog.ArchiveWriter }
