@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 
 	"github.com/xenbackup/xenbackup/internal/bench"
 	"github.com/xenbackup/xenbackup/pipeline"
@@ -30,6 +31,8 @@ func runChild(ctx context.Context, args []string) error {
 		return servePool(args[1], args[2])
 	case "backup":
 		err = backUp(ctx, args[1], args[2], args[3])
+	case "least":
+		err = receive(ctx, args[1], args[2])
 	case "copy":
 		err = copyAndSync(args[1], args[2])
 	case "md5":
@@ -102,16 +105,22 @@ func servePool(content, dir string) (err error) {
 	return errors.Join(err, readErr, pool.Close(), os.RemoveAll(dir))
 }
 
-// backUp makes one full backup to a new folder.
-func backUp(ctx context.Context, dir, compression, at string) (err error) {
+// dial opens a session with a pool that startPool started, and returns its VM.
+func dial(ctx context.Context, at string) (client *xapi.Client, vm string, err error) {
 	var a address
 	if err := json.Unmarshal([]byte(at), &a); err != nil {
-		return err
+		return nil, "", err
 	}
+	client, err = xapi.Dial(ctx, a.URL, &xapi.Options{Username: a.Username, Password: xapi.Secret(a.Password)})
+	return client, a.VM, err
+}
+
+// backUp makes one full backup to a new folder.
+func backUp(ctx context.Context, dir, compression, at string) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	client, err := xapi.Dial(ctx, a.URL, &xapi.Options{Username: a.Username, Password: xapi.Secret(a.Password)})
+	client, vm, err := dial(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -137,10 +146,72 @@ func backUp(ctx context.Context, dir, compression, at string) (err error) {
 	}
 	_, err = runner.Run(ctx, &pipeline.Job{
 		ID: "bench", Name: "bench", Type: pipeline.TypeBackup, Mode: pipeline.ModeFull, Compression: &compression,
-		VMs: pipeline.IDs(a.VM), Remotes: pipeline.IDs("folder"),
+		VMs: pipeline.IDs(vm), Remotes: pipeline.IDs("folder"),
 		Settings: map[string]json.RawMessage{"": json.RawMessage(`{"exportRetention":1}`)},
 	}, nil)
 	return err
+}
+
+// receive does the least that a full backup can be: it writes and syncs the archive
+// that the pool sends, and computes its MD5 meanwhile.
+func receive(ctx context.Context, to, at string) (err error) {
+	client, vm, err := dial(ctx, at)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	ref, err := xapi.ByUUID[xapi.VM](ctx, client, vm)
+	if err != nil {
+		return err
+	}
+	download, err := client.ExportVM(ctx, ref, &xapi.ExportVMOptions{Compression: xapi.CompressNone})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, download.Close()) }()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	if err := writeAndDigest(out, download); err != nil {
+		return err
+	}
+	return errors.Join(download.Finish(ctx), out.Sync())
+}
+
+// writeAndDigest reads ahead of the MD5 by as much as a backup does.
+func writeAndDigest(out io.Writer, in io.Reader) error {
+	free, full := make(chan []byte, 4), make(chan []byte, 4)
+	for range cap(free) {
+		free <- make([]byte, 2<<20)
+	}
+	var digesting sync.WaitGroup
+	defer digesting.Wait()
+	defer close(full)
+	digesting.Go(func() {
+		h := md5.New()
+		for block := range full {
+			_, _ = h.Write(block) // never fails
+			free <- block[:cap(block)]
+		}
+	})
+	for {
+		block := <-free
+		n, err := io.ReadFull(in, block)
+		if n > 0 {
+			if _, err := out.Write(block[:n]); err != nil {
+				return err
+			}
+			full <- block[:n]
+		}
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
 }
 
 func copyAndSync(from, to string) (err error) {

@@ -74,6 +74,7 @@ func (b *fullBench) comparePlain(ctx context.Context, title string, p *poolProce
 	}
 	return b.Compare(ctx, title,
 		backup,
+		bench.Contestant{Name: "receive, write, sync and MD5 alone", Command: []string{bench.ChildArg, "least", b.Path("least"), p.address}, Output: b.Path("least")},
 		bench.Contestant{Name: "copy and fsync of its bytes", Command: []string{bench.ChildArg, "copy", same, b.Path("copy")}, Output: b.Path("copy")},
 		bench.Contestant{Name: "MD5 of its bytes", Command: []string{bench.ChildArg, "md5", same}},
 	)
