@@ -101,6 +101,7 @@ func (j *jobRun) run(ctx context.Context) error {
 }
 
 func (j *jobRun) register(runs bool) {
+	j.Runner.opts.State.journal.setLive(j.story.ID(), runs)
 	j.own.mu.Lock()
 	defer j.own.mu.Unlock()
 	if runs {
@@ -167,7 +168,7 @@ func (j *jobRun) backUpVM(ctx context.Context, vm chosenVM, attempt int) (again 
 	}
 	defer release()
 	v := j.vmRun(j.job, j.opts, vm, tk)
-	v.rate = j.rate
+	v.rate, v.runID = j.rate, j.story.ID()
 	if err = v.configure(vm.id, j.remotes); err == nil {
 		err = v.runInTime(slot)
 		failure := v.failure(err)

@@ -40,6 +40,11 @@ type RunnerOptions struct {
 	// cannot be. The zero value backs it up in full.
 	UnexpectedFull UnexpectedFull
 
+	// State keeps what has to be known after the process was killed, and the log of all
+	// runs. nil is in memory: what a killed run left is found again by its names and tags
+	// in the pool, when the same job backs up the same VM.
+	State *State
+
 	// Budget bounds the memory of all transfers. nil is one of the runner's own,
 	// of the default size.
 	Budget *disk.Budget
@@ -87,6 +92,12 @@ func NewRunner(opts *RunnerOptions) (*Runner, error) {
 	if r.opts.SnapshotTimeout == 0 {
 		r.opts.SnapshotTimeout = time.Hour
 	}
+	if r.opts.State == nil {
+		r.opts.State = memoryState()
+	}
+	if log := r.opts.State.runs; log != nil {
+		r.opts.Observer = task.Tee(log, r.opts.Observer)
+	}
 	if r.opts.Budget == nil {
 		r.opts.Budget = disk.NewBudget(0)
 	}
@@ -99,8 +110,14 @@ func NewRunner(opts *RunnerOptions) (*Runner, error) {
 // Renew returns a runner with other options for runs that begin from now on, such as
 // those of a configuration that was changed; runs that r is amid go on under the old ones.
 // A VM is in one run of both at a time, and [Runner.Cancel] of either finds all runs.
-// They share a limiter and a budget if the options name the same.
+// They share a limiter and a budget if the options name the same. The state stays, unless
+// the options name another.
 func (r *Runner) Renew(opts *RunnerOptions) (*Runner, error) {
+	if opts != nil && opts.State == nil {
+		own := *opts
+		own.State = r.opts.State
+		opts = &own
+	}
 	renewed, err := NewRunner(opts)
 	if err != nil {
 		return nil, err
@@ -195,7 +212,7 @@ func (r *Runner) openRemotes(ctx context.Context, job *Job, run *task.Run) ([]na
 func (r *Runner) vmRun(job *Job, opts *RunOptions, vm chosenVM, tk *task.Task) *vmRun {
 	return &vmRun{
 		job: job, schedule: opts.ScheduleID, force: opts.ForceFull,
-		poolID: vm.pool, pool: r.opts.Pools[vm.pool], ref: vm.ref,
+		state: r.opts.State, poolID: vm.pool, pool: r.opts.Pools[vm.pool], ref: vm.ref,
 		limiter: r.opts.Limiter, budget: r.opts.Budget, task: tk,
 		snapshotTimeout: r.opts.SnapshotTimeout, unexpectedFull: r.opts.UnexpectedFull,
 	}

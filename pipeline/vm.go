@@ -38,6 +38,8 @@ type vmRun struct {
 	schedule string
 	force    bool // full, whatever the bases
 	settings Settings
+	runID    string
+	state    *State
 	poolID   string
 	pool     Pool
 	ref      xapi.Ref[xapi.VM]

@@ -1,0 +1,77 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/xenbackup/xenbackup/pipeline/task"
+	"github.com/xenbackup/xenbackup/schedule"
+)
+
+// ErrStateInUse is returned for a directory that another live process has.
+var ErrStateInUse = errors.New("pipeline: another process has the state directory")
+
+// State is what has to be known after the end of a process, however it ended: the story
+// of each run, what runs were about to leave behind, and until when schedules are dealt
+// with. It is one process's at a time, and never kept in a repository. Runners of the
+// process may share it.
+//
+// What a run may leave behind is written down, and synced, before each such step:
+// snapshots, blocks of migration, guests halted for their backup, files in repositories,
+// exports. A run whose process was killed is undone by [Runner.Recover], which every
+// [Runner.Run] begins with. A step that cannot be written down is not taken.
+type State struct {
+	dir     string
+	lock    *os.File
+	runs    *task.Log // nil in memory
+	journal *journal
+}
+
+// DirState takes a directory, which is made if it is missing, for this process, and reads
+// what is in it:
+//
+//	lock             held by the process; the system gives it back
+//	intents.jsonl    what runs were about to leave behind
+//	runs/            the story of each run; see [task.Log]
+//	schedules.json   see [State.Schedules]
+//
+// Other names in it are free. While another process has it the error is ErrStateInUse,
+// and on systems without locks of files errors.ErrUnsupported.
+func DirState(path string) (*State, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("pipeline: state: %w", err)
+	}
+	lock, err := lockFile(filepath.Join(path, "lock"))
+	if err != nil {
+		return nil, fmt.Errorf("pipeline: state %s: %w", path, err)
+	}
+	s := &State{dir: path, lock: lock}
+	if s.runs, err = task.OpenLog(filepath.Join(path, "runs")); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	if s.journal, err = openJournal(filepath.Join(path, "intents.jsonl")); err != nil {
+		return nil, errors.Join(err, s.runs.Close(), lock.Close())
+	}
+	return s, nil
+}
+
+// memoryState is the state of a runner without one: what failed to be undone is tried
+// again as long as the process lives.
+func memoryState() *State { return &State{journal: newJournal()} }
+
+// Runs is the log of all runs of the runners that have the state; they write it.
+func (s *State) Runs() *task.Log { return s.runs }
+
+// Schedules is where a [schedule.Scheduler] keeps until when its entries are dealt with.
+func (s *State) Schedules() schedule.Store {
+	return schedule.NewFileStore(filepath.Join(s.dir, "schedules.json"))
+}
+
+// Close gives the directory back, once nothing runs any more.
+func (s *State) Close() error {
+	s.journal.mu.Lock()
+	defer s.journal.mu.Unlock()
+	return errors.Join(s.journal.close(), s.runs.Close(), s.lock.Close())
+}
