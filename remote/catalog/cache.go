@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -76,7 +77,7 @@ func (c *Catalog) readCache(ctx context.Context, dir string, limit int64) (*cach
 	}
 	packed := make([]byte, info.Size())
 	if n, err := f.ReadAt(packed, 0); n < len(packed) {
-		return nil, errors.Join(err, errCache)
+		return nil, cmp.Or(err, errCache)
 	}
 	content, err := gunzip(packed, limit)
 	if err != nil {

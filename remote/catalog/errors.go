@@ -50,6 +50,10 @@ var (
 	// was read: what was read may be mixed with a later point's content.
 	ErrExpired = errors.New("the point was deleted while it was read")
 
+	// ErrImmutability is returned for an immutability.json that does not say what it
+	// should: then nobody can know which backups are guarded.
+	ErrImmutability = errors.New("not what says how long backups are guarded")
+
 	// ErrRetention is returned for a [Retention] that makes no sense, or would empty
 	// a repository.
 	ErrRetention = errors.New("this retention is not possible")

@@ -22,7 +22,9 @@ type Immutability struct {
 	Duration time.Duration // how long a backup is guarded, from the date in its name on
 }
 
-// Immutability returns how the repository is guarded, or nil when it is not.
+// Immutability returns how the repository is guarded, or nil when it is not. A file that
+// is damaged, or not as the daemon writes it, gives [ErrImmutability]: merges wait then,
+// and [Catalog.Verify] names it.
 func (c *Catalog) Immutability(ctx context.Context) (*Immutability, error) {
 	text, err := remote.ReadFile(ctx, c.fsys, immutabilityName, maxJSON)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -31,31 +33,47 @@ func (c *Catalog) Immutability(ctx context.Context) (*Immutability, error) {
 	if err != nil {
 		return nil, fmt.Errorf("catalog: %w", err)
 	}
+	guard, err := parseImmutability(text)
+	if err != nil {
+		return nil, fmt.Errorf("catalog: %s: %w: %w", immutabilityName, ErrImmutability, err)
+	}
+	return guard, nil
+}
+
+// parseImmutability wants all that Xen Orchestra's daemon writes: with less nobody can
+// know what is guarded.
+func parseImmutability(text []byte) (*Immutability, error) {
 	var stored struct {
 		Since     json.RawMessage `json:"since"`
 		Duration  json.RawMessage `json:"duration"`
-		Immutable looseBool       `json:"immutable"`
+		Immutable *looseBool      `json:"immutable"`
 	}
 	if err := json.Unmarshal(text, &stored); err != nil {
-		return nil, fmt.Errorf("catalog: %s: %w", immutabilityName, err)
+		return nil, err
 	}
-	if !stored.Immutable {
+	if stored.Immutable == nil {
+		return nil, errors.New("immutable is missing")
+	}
+	if !*stored.Immutable {
 		return nil, nil //nolint:nilnil // nothing guards it any more
 	}
-	var since, duration int64
-	for _, number := range []struct {
+	since, duration := int64(-1), int64(-1)
+	for name, number := range map[string]struct {
 		text json.RawMessage
 		to   *int64
-	}{{stored.Since, &since}, {stored.Duration, &duration}} {
+	}{"since": {stored.Since, &since}, "duration": {stored.Duration, &duration}} {
 		if number.text == nil {
-			continue
+			return nil, fmt.Errorf("%s is missing", name)
 		}
 		if err := decodeInt(number.text, number.to); err != nil {
-			return nil, fmt.Errorf("catalog: %s: %w", immutabilityName, err)
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		if *number.to < 0 {
+			return nil, fmt.Errorf("%s is no time in milliseconds", name)
 		}
 	}
 	const longest = int64(1<<63-1) / int64(time.Millisecond)
-	return &Immutability{time.UnixMilli(since).UTC(), time.Duration(min(max(0, duration), longest)) * time.Millisecond}, nil
+	return &Immutability{time.UnixMilli(since).UTC(), time.Duration(min(duration, longest)) * time.Millisecond}, nil
 }
 
 // Until returns when the files of the point become free: the duration is counted from

@@ -116,9 +116,12 @@ func (f VerifyFinding) String() string {
 }
 
 // weight is what the finding makes of the point. Without its evidence a point can be
-// restored as before, and not be proven.
+// restored as before, and not be proven; without what is beside the points, as before.
 func (f VerifyFinding) weight() Verdict {
-	if f.Verdict == Corrupt && strings.HasPrefix(f.File, evidenceDir+"/") {
+	switch {
+	case path.Base(f.File) == cacheName, f.File == immutabilityName:
+		return Valid
+	case f.Verdict == Corrupt && strings.HasPrefix(f.File, evidenceDir+"/"):
 		return Unknown
 	}
 	return f.Verdict
@@ -140,6 +143,11 @@ func (f VerifyFinding) weight() Verdict {
 // directories, to decompress; in an encrypted repository the tag of each file proves
 // it, but not that it is in its place. Evidence that is damaged itself is named among the
 // findings; it makes a point unknown, not corrupt.
+//
+// What no point needs is looked at beside them: cache.json.gz, by which alone Xen
+// Orchestra lists, against the directory and each file, and immutability.json. What is
+// wrong with one is a finding of the first point of its VM, or of the point that it is
+// about; the point stays as good as it is.
 func (c *Catalog) Verify(ctx context.Context, opts *VerifyOptions) iter.Seq2[*PointVerdict, error] {
 	return func(yield func(*PointVerdict, error) bool) {
 		v, err := newVerifier(c, opts)
@@ -158,6 +166,8 @@ type verifier struct {
 	opts  VerifyOptions
 	limit *rate.Limiter // nil: none
 	state VerifyState
+
+	guardSeen bool // immutability.json was looked at
 
 	read atomic.Int64 // bytes
 }

@@ -17,8 +17,10 @@ import (
 // vmVerifier verifies the points of one VM.
 type vmVerifier struct {
 	*verifier
-	dir   string
-	files map[string]*fileVerdict // by name from the root
+	dir     string
+	files   map[string]*fileVerdict // by name from the root
+	listing *cacheAgreement
+	beside  []VerifyFinding // about no point; said with the next one
 }
 
 // pointCheck is one look at one point.
@@ -39,6 +41,7 @@ func (v *verifier) verifyVM(ctx context.Context, vm string, yield func(*PointVer
 		return false, fmt.Errorf("catalog: list vm %s: %w", vm, err)
 	}
 	m := &vmVerifier{verifier: v, dir: dir, files: map[string]*fileVerdict{}}
+	m.lookBeside(ctx, entries)
 	for _, e := range entries {
 		name := path.Join(dir, e.Name())
 		if e.IsDir() || !isPointName(e.Name()) || (v.opts.Point != "" && v.opts.Point != name) || name <= v.state.Point {
@@ -52,11 +55,29 @@ func (v *verifier) verifyVM(ctx context.Context, vm string, yield func(*PointVer
 		if err := v.checkpoint(); err != nil {
 			return false, err
 		}
-		if verdict != nil && !yield(verdict) {
+		if verdict == nil {
+			continue
+		}
+		verdict.Findings, m.beside = append(verdict.Findings, m.beside...), nil
+		if !yield(verdict) {
 			return false, nil
 		}
 	}
 	return true, nil
+}
+
+// lookBeside looks at what no point needs. Whoever goes on with a VM has said it.
+func (m *vmVerifier) lookBeside(ctx context.Context, entries []fs.DirEntry) {
+	var findings []VerifyFinding
+	m.listing, findings = m.newCacheAgreement(ctx, m.dir, entries)
+	if m.state.Point != "" {
+		return
+	}
+	if !m.guardSeen {
+		m.guardSeen = true
+		findings = append(findings, m.checkImmutability(ctx)...)
+	}
+	m.beside = findings
 }
 
 // verify returns nil for a point that is gone. What looks bad is looked at again:
@@ -104,6 +125,9 @@ func (m *vmVerifier) look(ctx context.Context, name string) (*PointVerdict, erro
 		c.fail(name, parseErr)
 	} else {
 		c.checkPlace(p)
+		for _, f := range c.listing.compare(ctx, p) {
+			c.add(f)
+		}
 	}
 	state, evidenceErr := c.checkMetadata(ctx, name, data, p)
 	if evidenceErr != nil {
