@@ -105,3 +105,4 @@ bench:
 	$(GO) run ./internal/bench/vhdbench # VHD beside qemu-img, libvhdi and cp, ratios printed
 	$(GO) run ./internal/bench/xvabench # XVA beside xva-img and GNU tar
 	$(GO) run ./internal/bench/fullbench # full backups beside copying and MD5 of the same bytes
+	$(GO) run ./internal/bench/jobbench # delta jobs to a folder and NFS beside a bare copy with digests, and the memory of many disks

@@ -97,8 +97,8 @@ func (b *Contest) print(c Contestant, got, first cost) {
 	if moved == 0 {
 		moved = b.Bytes
 	}
-	fmt.Printf("  %-34s %7.3f s  cpu %6.2f s  %6.0f MB/s  rss %4d MiB", c.Name, got.wall.Seconds(), got.cpu.Seconds(),
-		float64(moved)/1e6/got.wall.Seconds(), got.rss>>20)
+	fmt.Printf("  %-34s %7.3f s  cpu %6.2f s %5.2f s/GiB  %6.0f MB/s  rss %4d MiB", c.Name, got.wall.Seconds(), got.cpu.Seconds(),
+		got.cpu.Seconds()*(1<<30)/float64(moved), float64(moved)/1e6/got.wall.Seconds(), got.rss>>20)
 	if first.wall != got.wall {
 		fmt.Printf("  %5.2fx the time, %5.2fx the cpu of the first", got.wall.Seconds()/first.wall.Seconds(), got.cpu.Seconds()/max(first.cpu.Seconds(), 0.001))
 	}

@@ -30,13 +30,18 @@ type process struct {
 // on the machine; others wait.
 func StartGanesha(tb testing.TB) *Ganesha {
 	tb.Helper()
+	return startGanesha(tb, os.TempDir())
+}
+
+func startGanesha(tb testing.TB, base string) *Ganesha {
+	tb.Helper()
 	Require(tb, "ganesha.nfsd")
 	Require(tb, "unshare")
 	if os.Getuid() != 0 {
 		Missing(tb, "NFS-Ganesha needs root")
 	}
 	lockMachine(tb, "xenbackup-ganesha.lock")
-	g := &Ganesha{dir: ganeshaDir(tb)}
+	g := &Ganesha{dir: ganeshaDir(tb, base)}
 	answerPortmapper(tb, filepath.Join(g.dir, "run", "rpcbind.sock"))
 	ports := freePorts(tb, 3)
 	g.Port, g.MountPort = ports[0], ports[1]
@@ -50,15 +55,15 @@ func StartGanesha(tb testing.TB) *Ganesha {
 
 func (g *Ganesha) file(name string) string { return filepath.Join(g.dir, name) }
 
-// ganeshaDir makes the server's folders, in a place whose name is short enough
-// for a socket in it, and drops those that killed tests have left.
-func ganeshaDir(tb testing.TB) string {
+// ganeshaDir makes the server's folders in base, in a place whose name is short
+// enough for a socket in it, and drops those that killed tests have left there.
+func ganeshaDir(tb testing.TB, base string) string {
 	tb.Helper()
-	old, _ := filepath.Glob(filepath.Join(os.TempDir(), "xenbackup-ganesha-*"))
+	old, _ := filepath.Glob(filepath.Join(base, "xenbackup-ganesha-*"))
 	for _, dir := range old {
 		_ = os.RemoveAll(dir)
 	}
-	dir, err := os.MkdirTemp("", "xenbackup-ganesha-") //nolint:usetesting // the path of tb.TempDir is too long for a socket
+	dir, err := os.MkdirTemp(base, "xenbackup-ganesha-") //nolint:usetesting // the path of tb.TempDir is too long for a socket
 	if err != nil {
 		tb.Fatal(err)
 	}
