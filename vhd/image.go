@@ -27,6 +27,10 @@ type OpenOptions struct {
 	Name string // of the image, for errors
 	Mode Mode
 
+	// ReadHead reads the first 64 KiB at once, which hold all structures but a footer of
+	// most images: on a network that is two round trips, not six.
+	ReadHead bool
+
 	// TrustBatmap skips the bitmaps of the blocks that the batmap of tapdisk
 	// calls full, if its checksum is right. That saves a read per block where
 	// only the layout is asked for. But a writer that does not know of the batmap

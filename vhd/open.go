@@ -19,6 +19,10 @@ func Open(r io.ReaderAt, size int64, opts *OpenOptions) (*Image, error) {
 		opts = &OpenOptions{}
 	}
 	m := &Image{r: r, name: opts.Name, fileSize: size}
+	if opts.ReadHead {
+		m.r = &head{r: r, size: size}
+		defer func() { m.r = r }()
+	}
 	m.source = tableBlocks{m}
 	if err := m.readFooter(opts.Mode); err != nil {
 		return nil, err

@@ -25,6 +25,8 @@ type chainFiles struct {
 	root   string // the directory of the VM, which no path may leave
 	files  []*diskFile
 	merges map[string][]pendingMerge // by directory
+	disks  map[string][]string       // names in a directory, sorted
+	ahead  *ahead                    // nil: each disk is opened when it is asked for
 
 	preferOldest bool // read the oldest disk of a merge in its cleanup for the youngest
 }
@@ -37,7 +39,7 @@ type pendingMerge struct {
 }
 
 func newChainFiles(fsys remote.Filesystem, root string) *chainFiles {
-	return &chainFiles{fsys: fsys, root: root, merges: map[string][]pendingMerge{}}
+	return &chainFiles{fsys: fsys, root: root, merges: map[string][]pendingMerge{}, disks: map[string][]string{}}
 }
 
 // openChain opens the disk name and all its parents. A merge may rename and
@@ -53,6 +55,7 @@ func (o *chainFiles) openChain(ctx context.Context, name string) (chain *vhd.Cha
 			return nil, err
 		}
 		clear(o.merges)
+		clear(o.disks)
 		o.preferOldest = false
 	}
 	return nil, err
@@ -93,6 +96,7 @@ func (o *chainFiles) tryChain(ctx context.Context, name string) (*vhd.Chain, err
 
 func (o *chainFiles) chainFrom(ctx context.Context, leaf *diskFile) (*vhd.Chain, error) {
 	chain, err := vhd.OpenChain(ctx, leaf.img, o.openParent, &vhd.ChainOptions{AcceptParent: o.accept})
+	o.ahead.drop()
 	if err != nil {
 		return nil, fmt.Errorf("catalog: disk %s: %w", leaf.name, err)
 	}
@@ -122,11 +126,7 @@ func (o *chainFiles) open(ctx context.Context, name string) (*diskFile, error) {
 			return f, err
 		}
 	}
-	mode := vhd.Strict
-	if o.isOldestOfMerge(name) {
-		mode = vhd.Recover
-	}
-	f, err := openDiskFile(ctx, o.fsys, name, mode)
+	f, err := o.openFile(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) || (isAliasName(name) && errors.Is(err, vhd.ErrNotVHD)) { // or its alias was torn
 		if standIn, otherErr := o.openStandIn(ctx, pending, name); !errors.Is(otherErr, fs.ErrNotExist) {
 			return standIn, otherErr
@@ -136,6 +136,24 @@ func (o *chainFiles) open(ctx context.Context, name string) (*diskFile, error) {
 		return nil, err
 	}
 	return o.keep(f), nil
+}
+
+// openFile opens a disk that has a file of its own. Where merges are pending nothing is
+// opened ahead: what is read then depends on what was seen before.
+func (o *chainFiles) openFile(ctx context.Context, name string) (*diskFile, error) {
+	mode := vhd.Strict
+	if o.isOldestOfMerge(name) {
+		mode = vhd.Recover
+	}
+	dir := path.Dir(name)
+	if o.ahead == nil || len(o.merges[dir]) > 0 {
+		return openDiskFile(ctx, o.fsys, name, mode)
+	}
+	f, err := o.ahead.open(ctx, name)
+	if err == nil && f.img.Type() == vhd.Differencing {
+		o.ahead.guess(ctx, name, o.disks[dir])
+	}
+	return f, err
 }
 
 // openStandIn opens the complete disk that a merge in its cleanup is about to
@@ -231,8 +249,11 @@ func (o *chainFiles) pending(ctx context.Context, dir string) ([]pendingMerge, e
 	if err != nil {
 		return nil, fmt.Errorf("catalog: list %s: %w", dir, err)
 	}
-	merges := []pendingMerge{}
+	merges, disks := []pendingMerge{}, []string{}
 	for _, e := range entries {
+		if isDiskName(e.Name()) {
+			disks = append(disks, e.Name())
+		}
 		oldest, ok := mergeStateOf(e.Name())
 		if !ok {
 			continue
@@ -247,7 +268,8 @@ func (o *chainFiles) pending(ctx context.Context, dir string) ([]pendingMerge, e
 			return nil, err
 		}
 	}
-	o.merges[dir] = merges
+	slices.Sort(disks)
+	o.merges[dir], o.disks[dir] = merges, disks
 	return merges, nil
 }
 

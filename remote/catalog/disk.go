@@ -49,6 +49,7 @@ func (c *Catalog) OpenDisk(ctx context.Context, p *Point, ref string) (*Disk, er
 		return nil, fmt.Errorf("point %s: %w", p.ID, err)
 	}
 	files := newChainFiles(c.fsys, dir)
+	files.ahead = newAhead(c.fsys)
 	chain, err := files.openChain(ctx, name)
 	if err != nil {
 		return nil, errors.Join(err, files.close())

@@ -65,5 +65,5 @@ func openImage(file remote.File, name string, mode vhd.Mode) (*vhd.Image, error)
 	if err != nil {
 		return nil, err
 	}
-	return vhd.Open(file, info.Size(), &vhd.OpenOptions{Name: name, Mode: mode})
+	return vhd.Open(file, info.Size(), &vhd.OpenOptions{Name: name, Mode: mode, ReadHead: true})
 }
