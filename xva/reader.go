@@ -11,7 +11,7 @@ const (
 	ChunkSize = 1 << 20
 	// MaxChunk is the largest chunk that is read.
 	MaxChunk = 16 << 20
-	// MaxOVA is the largest ova.xml that is read.
+	// MaxOVA is the largest ova.xml that is read; more than 131,072 values in it are refused too.
 	MaxOVA = 8 << 20
 	// maxPadding is how many zeros may follow the end: tar pads to its record size, a few KiB.
 	maxPadding = 1 << 20

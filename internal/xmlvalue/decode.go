@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -11,8 +12,10 @@ import (
 const (
 	// MaxDepth is how deep arrays and structs may nest.
 	MaxDepth = 64
-	// MaxSize is the longest text that is decoded, in bytes.
-	MaxSize = 64 << 20
+	// MaxSize is the longest text that Decode takes, in bytes, and MaxValues how many values may be in it. A thousand records of xapi
+	// hold less than half as many; in memory a value takes up to 300 bytes.
+	MaxSize   = 64 << 20
+	MaxValues = 128 << 10
 )
 
 // DateTime is a date as it was written; xapi writes 20060102T15:04:05Z and its variants.
@@ -29,14 +32,16 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("xmlvalue: offset %d: 
 
 // Decode reads one <value> element and nothing after it but white space. An XML declaration before it is skipped. The values are
 // those of the package documentation; when a member comes twice, the last one counts.
-func Decode(text []byte) (any, error) { return DecodeMax(text, MaxSize) }
+func Decode(text []byte) (any, error) { return decode(text, MaxSize, MaxValues) }
 
-// DecodeMax is Decode with another limit than MaxSize: answers of calls are larger than task results.
-func DecodeMax(text []byte, limit int) (any, error) {
+// DecodeMax is Decode with another limit than MaxSize and as many values as there are: answers of calls are larger than files.
+func DecodeMax(text []byte, limit int) (any, error) { return decode(text, limit, math.MaxInt) }
+
+func decode(text []byte, limit, values int) (any, error) {
 	if len(text) > limit {
 		return nil, &SyntaxError{limit, "text too long"}
 	}
-	d := &decoder{text: text}
+	d := &decoder{text: text, left: values}
 	d.space()
 	if d.skip("<?xml") {
 		if _, err := d.until("?>"); err != nil {
@@ -57,6 +62,7 @@ func DecodeMax(text []byte, limit int) (any, error) {
 type decoder struct {
 	text []byte
 	off  int
+	left int // values that may follow
 }
 
 func (d *decoder) fail(format string, args ...any) error {
@@ -102,6 +108,9 @@ func (d *decoder) until(token string) ([]byte, error) {
 func (d *decoder) value(depth int) (any, error) {
 	if depth > MaxDepth {
 		return nil, d.fail("nested too deep")
+	}
+	if d.left--; d.left < 0 {
+		return nil, d.fail("too many values")
 	}
 	d.space()
 	if d.skip("<value/>") {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -100,6 +101,26 @@ func TestDecodeBoundsDepth(t *testing.T) {
 	require.ErrorContains(t, err, "too deep")
 	_, err = xmlvalue.Decode(nested(100_000))
 	require.ErrorContains(t, err, "too deep")
+}
+
+func TestDecodeBoundsMemory(t *testing.T) { // alone: it measures
+	for _, item := range []string{
+		"<value/>", "<value><struct/></value>", "<value><array><data/></array></value>",
+		"<value><struct><member><name>a</name><value/></member></struct></value>", "<value><array><data><value/></data></array></value>",
+	} {
+		text := []byte("<value><array><data>" + strings.Repeat(item, (8<<20)/len(item)) + "</data></array></value>")
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := xmlvalue.Decode(text)
+		runtime.ReadMemStats(&after)
+		require.ErrorContains(t, err, "too many values", item)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(48<<20), item)
+	}
+	many := []byte("<value><array><data>" + strings.Repeat("<value/>", xmlvalue.MaxValues-1) + "</data></array></value>")
+	_, err := xmlvalue.Decode(many)
+	require.NoError(t, err)
+	_, err = xmlvalue.DecodeMax(append(many[:len(many)-len("</data></array></value>")], "<value/></data></array></value>"...), len(many)+8)
+	require.NoError(t, err, "answers may hold more")
 }
 
 func TestAppendRefusesWhatHasNoForm(t *testing.T) {
