@@ -20,6 +20,7 @@ type directory struct {
 	inline [][]byte // nil unless the entries are in the inode
 	starts []int64  // where each of inline begins
 	size   int64
+	fast   *fastNode // what fast commits changed, whose names are behind those on disk; nil without
 }
 
 // dirent is an entry as it is on disk. Sizes of records are a multiple of 4.
@@ -43,7 +44,11 @@ func (f *FS) directory(num uint64) (*directory, error) {
 	if in.size > f.sb.blockSize<<32 { // more than any map has room for
 		return nil, corrupt(in.String(), in.off, "directory of %d bytes", in.size)
 	}
-	d := &directory{f: f, in: in, size: in.size}
+	d := &directory{f: f, in: in, size: in.size, fast: f.fast[in.num]}
+	if d.fast != nil && d.fast.fresh {
+		d.size = 0
+		return d, nil
+	}
 	if !in.has(flagInline) {
 		return d, nil
 	}
@@ -170,29 +175,45 @@ func (d *directory) parse(b []byte, start int64, o int) (dirent, error) {
 	return e, nil
 }
 
+// end is behind the last entry: a name that a fast commit added takes one byte.
+func (d *directory) end() int64 {
+	if d.fast == nil {
+		return d.size
+	}
+	return d.size + int64(len(d.fast.added))
+}
+
 // scan yields the entries in use from pos on, "." and ".." included, until
 // yield says no. On damage, next is where the following block begins.
 func (d *directory) scan(pos int64, yield func(dirent) bool) (next int64, err error) {
-	for {
+	for pos < d.size {
 		b, start, err := d.blockAt(pos)
 		if err != nil {
-			return max(pos+1, start+d.f.sb.blockSize), err
+			return min(max(pos+1, start+d.f.sb.blockSize), d.size), err
 		}
 		if b == nil {
-			return d.size, nil
+			pos = d.size
+			break
 		}
 		for o := 0; o < len(b); {
 			e, err := d.parse(b, start, o)
 			if err != nil {
-				return start + int64(len(b)), err
+				return min(start+int64(len(b)), d.size), err
 			}
 			o = int(e.next - start)
-			if e.inode != 0 && e.pos >= pos && !yield(e) {
-				return e.next, nil
+			if e.inode != 0 && e.pos >= pos && e.pos < d.size && !d.fast.hides(e) && !yield(e) {
+				return min(e.next, d.size), nil
 			}
 		}
-		pos = start + int64(len(b))
+		pos = min(start+int64(len(b)), d.size)
 	}
+	for ; pos < d.end(); pos++ {
+		name := d.fast.added[pos-d.size]
+		if !yield(dirent{pos: pos, next: pos + 1, inode: d.fast.names[name].inode, name: []byte(name)}) {
+			return pos + 1, nil
+		}
+	}
+	return d.end(), nil
 }
 
 // ReadDirPage implements fsys.Nodes. The order is that of the blocks of the
@@ -218,7 +239,7 @@ func (f *FS) ReadDirPage(dir fsys.NodeID, cursor string, n int) ([]fsys.Entry, s
 		}
 		return len(page) < n
 	})
-	if next >= d.size {
+	if next >= d.end() {
 		return page, "", err
 	}
 	return page, strconv.FormatInt(next, 10), err
@@ -265,7 +286,10 @@ func (f *FS) Parent(dir fsys.NodeID) (fsys.NodeID, error) {
 	if err != nil {
 		return fsys.NodeID{}, err
 	}
-	if d.inline != nil {
+	switch {
+	case d.fast != nil && d.fast.fresh:
+		return nodeID(d.fast.parent), nil
+	case d.inline != nil:
 		return nodeID(le.Uint32(d.in.block())), nil
 	}
 	var up uint32

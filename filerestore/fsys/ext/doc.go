@@ -17,8 +17,13 @@
 //
 // [FS.Warnings] says what was done. Where changes may be missing it is a
 // warning of concern fsys.Stale, never silence: a journal on another device, a
-// damaged one, one with unknown features, and one with fast commits (a feature
-// that mkfs does not set by itself), which are found and not replayed.
+// damaged one, and one with unknown features.
+//
+// Fast commits, small changes behind the last transaction, are replayed as
+// well: what they say of inodes, names and ranges of blocks lies over the
+// volume in memory. Of directories they keep nothing but names. Linux makes up
+// the rest when it recovers: directories change at that time, and new ones have
+// one link. Here they keep the times and links that they had.
 //
 // Deleted files that were still open are not shown, as after recovery.
 //
@@ -65,11 +70,14 @@
 //	attributes   entries: length of name, prefix, place and size of the value, hash, name
 //	journal      blocks with magic 0xC03B3998: descriptors, whose tags say where the blocks
 //	             behind them belong, revocations, and a commit that ends each transaction
+//	fast commit  in the last blocks of the journal, little-endian: tag (2), length (2), value; a
+//	             head begins the first one, and a tail with a CRC-32C ends each
 //
 // # Hostile volumes
 //
 // Counts are checked before they are used, blocks lie inside the volume, trees
 // have at most their legal depth, and memory is bounded: [Options.CacheSize]
 // for metadata, 16 MiB for the indexes of large directories, and some 100 MiB
-// for the worst of journals; one of mkfs, full, takes 10. Damage is an fsys.FormatError with the structure and its place.
+// for the worst of journals; one of mkfs, full, takes 10, and fast commits as
+// much as their area, of 1 MiB at most. Damage is an fsys.FormatError with the structure and its place.
 package ext

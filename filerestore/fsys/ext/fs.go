@@ -29,6 +29,7 @@ type FS struct {
 
 	sb       *superblock
 	dev      *device
+	fast     map[uint32]*fastNode // what fast commits changed; nil without
 	indexes  names.Cache
 	warnings []fsys.Warning
 }
@@ -124,17 +125,23 @@ func (f *FS) replay(ctx context.Context, j *journal, cacheSize int64) error {
 	if err := f.load(f.dev.r, f.dev.size, cacheSize, over); err != nil {
 		return err
 	}
-	f.warn(fsys.Replayed, "the volume was in use; %d transactions of its journal (%d blocks) were replayed in memory", r.done, len(over))
+	commits, stale, err := f.replayFast(ctx, j, j.sequence+r.done)
+	if err != nil {
+		return err
+	}
+	what := ""
+	if commits > 0 {
+		what = fmt.Sprintf(" and %d fast commits", commits)
+	}
+	f.warn(fsys.Replayed, "the volume was in use; %d transactions of its journal (%d blocks)%s were replayed in memory", r.done, len(over), what)
 	if r.damage != nil {
 		f.warn(fsys.Stale, "the journal is damaged, and what follows is missing: %v", r.damage)
 	}
 	if r.skipped > 0 {
 		f.warn(fsys.Damaged, "%d blocks of the journal are damaged, and were not replayed", r.skipped)
 	}
-	if pending, err := j.pendingFastCommits(j.sequence + r.done); err != nil {
-		return err
-	} else if pending {
-		f.warn(fsys.Stale, "the journal has fast commits, which are not read: files synced in the last seconds may be older or missing")
+	if stale != nil {
+		f.warn(fsys.Stale, "not all fast commits of the journal were replayed, and files synced in the last seconds may be older or missing: %v", stale)
 	}
 	return nil
 }

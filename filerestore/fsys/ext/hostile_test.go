@@ -15,7 +15,7 @@ import (
 
 // hostile are the images that are damaged: most have no checksums, which
 // would find nearly all of it.
-var hostile = []string{"ext2", "ext3", "ext4-inline-plain", "ext4-crc16", "ext4-blockmap", "dirty-none", "dirty-v1", "ext4-1k-inline", "dirty-v3"}
+var hostile = []string{"ext2", "ext3", "ext4-inline-plain", "ext4-crc16", "ext4-blockmap", "dirty-none", "dirty-v1", "ext4-1k-inline", "dirty-v3", "dirty-fast-1k", "dirty-fast"}
 
 // openSmall opens a volume with a small cache.
 func openSmall(ctx context.Context, r io.ReaderAt, size int64) (fsys.FS, error) {

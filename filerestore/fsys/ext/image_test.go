@@ -50,13 +50,17 @@ func TestKeptImagesReadAsLinuxReadThem(t *testing.T) {
 			var want manifest
 			require.NoError(t, json.Unmarshal(unpack(t, name+".json.zst"), &want))
 			vol := openImage(t, name, nil)
+			got := read(t, vol)
+			if strings.HasPrefix(name, "dirty-fast") {
+				got = withoutRecovery(got)
+			}
 			if strings.HasPrefix(name, "dirty-") {
 				require.Len(t, vol.Warnings(), 1)
 				require.Equal(t, fsys.Replayed, vol.Warnings()[0].Concern)
 			} else {
 				require.Empty(t, vol.Warnings())
 			}
-			require.Empty(t, cmp.Diff(want, read(t, vol)))
+			require.Empty(t, cmp.Diff(want, got))
 		})
 	}
 }

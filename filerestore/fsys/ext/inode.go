@@ -60,27 +60,37 @@ func (in *inode) extraSize() int {
 
 // inode reads and checks an inode. One that is not in use is fs.ErrNotExist.
 func (f *FS) inode(num uint64) (*inode, error) {
+	raw, off, err := f.inodeBytes(num)
+	if err != nil {
+		return nil, err
+	}
+	verify := f.sb.checksums()
+	if n := f.fast[uint32(num)]; n != nil && n.raw != nil {
+		raw, verify = n.raw, false // there are none of its parts put together
+	}
+	return f.sb.parseInode(uint32(num), off, raw, verify)
+}
+
+// inodeBytes reads an inode, and tells where it is.
+func (f *FS) inodeBytes(num uint64) (raw []byte, off int64, err error) {
 	sb := f.sb
 	if num == 0 || num > uint64(sb.inodes) {
-		return nil, formatError(fmt.Sprintf("inode %d", num), "", -1, fs.ErrNotExist)
+		return nil, -1, formatError(fmt.Sprintf("inode %d", num), "", -1, fs.ErrNotExist)
 	}
 	group, index := (num-1)/uint64(sb.inodesPerGroup), (num-1)%uint64(sb.inodesPerGroup)
 	table, err := f.inodeTable(group)
 	if err != nil {
-		return nil, err
+		return nil, -1, err
 	}
 	if table >= sb.blocks {
-		return nil, corrupt(fmt.Sprintf("group descriptor %d", group), sb.descOffset(group), "inode table at block %d of %d", table, sb.blocks)
+		return nil, -1, corrupt(fmt.Sprintf("group descriptor %d", group), sb.descOffset(group), "inode table at block %d of %d", table, sb.blocks)
 	}
-	off := int64(table)*sb.blockSize + int64(index)*int64(sb.inodeSize)
-	raw, err := f.dev.bytes(off, int64(sb.inodeSize))
-	if err != nil {
-		return nil, err
-	}
-	return sb.parseInode(uint32(num), off, raw)
+	off = int64(table)*sb.blockSize + int64(index)*int64(sb.inodeSize)
+	raw, err = f.dev.bytes(off, int64(sb.inodeSize))
+	return raw, off, err
 }
 
-func (sb *superblock) parseInode(num uint32, off int64, raw []byte) (*inode, error) {
+func (sb *superblock) parseInode(num uint32, off int64, raw []byte, verify bool) (*inode, error) {
 	in := &inode{
 		num: num, off: off, raw: raw, mode: le.Uint16(raw), flags: le.Uint32(raw[0x20:]),
 		generation: le.Uint32(raw[0x64:]), size: int64(le.Uint32(raw[4:])), links: le.Uint16(raw[0x1A:]),
@@ -92,7 +102,7 @@ func (sb *superblock) parseInode(num uint32, off int64, raw []byte) (*inode, err
 		return nil, corrupt(in.String(), off, "%d extra bytes", extra)
 	}
 	in.seed = crc32c32(crc32c32(sb.seed, num), in.generation)
-	if sb.checksums() && !in.checksumOK() {
+	if verify && !in.checksumOK() {
 		return nil, formatError(in.String(), "", off, fsys.ErrChecksum)
 	}
 	if in.is(modeRegular) || in.is(modeDir) && sb.hasIncompat(incompatLargeDir) {

@@ -36,6 +36,7 @@ type journal struct {
 	compat, incompat uint32
 	length           uint64 // blocks of the log, the superblock included, those for fast commits not
 	fastCommits      uint64 // first block of the area of fast commits; 0 if there is none
+	fastEnd          uint64 // behind that area
 	first            uint64 // where the log begins after its end
 	start            uint64 // of the oldest transaction; 0 if there is none
 	sequence         uint32 // of the oldest transaction
@@ -144,7 +145,7 @@ func (j *journal) readSuper(blocks uint64) error {
 		}
 		if n < j.length {
 			j.length -= n
-			j.fastCommits = j.length + 1 // the block between is not used
+			j.fastCommits, j.fastEnd = j.length+1, length // the block between is not used
 		}
 	}
 	switch {

@@ -1,44 +1,15 @@
 package ext_test
 
 import (
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/xenbackup/xenbackup/filerestore/fsys"
 )
-
-func TestFastCommitsAreWarnedOf(t *testing.T) {
-	requireLoop(t)
-	dir := t.TempDir()
-	image, copied := filepath.Join(dir, "image"), filepath.Join(dir, "copy")
-	mkfs(t, image, 48<<20, "-t", "ext4", "-O", "fast_commit")
-	at, unmount := mount(t, image, "rw")
-	w := tree{t, at}
-	w.write("full", []byte("in a transaction"))
-	unix.Sync()
-	run(t, "cp", image, copied)
-	require.Len(t, open(t, copied).Warnings(), 1) // no fast commit yet
-	for i := range 3 {
-		name := fmt.Sprintf("fast-%d", i)
-		w.write(name, []byte("synced alone"))
-		commit(t, w.path(name))
-	}
-	run(t, "cp", image, copied)
-	unmount()
-	vol := open(t, copied)
-	require.Len(t, vol.Warnings(), 2)
-	require.Equal(t, fsys.Replayed, vol.Warnings()[0].Concern)
-	require.Equal(t, fsys.Stale, vol.Warnings()[1].Concern)
-	require.Contains(t, vol.Warnings()[1].Text, "fast commits")
-	_, err := vol.Stat("full")
-	require.NoError(t, err)
-}
 
 func TestJournalsOnOtherDevicesAreWarnedOf(t *testing.T) {
 	requireLoop(t)

@@ -25,7 +25,7 @@ func (f *FS) Lookup(dir fsys.NodeID, name string) (fsys.Entry, error) {
 	if d.size > smallDir && d.inline == nil {
 		return f.indexed(d, name)
 	}
-	for pos := int64(0); pos < d.size; {
+	for pos := int64(0); pos < d.end(); {
 		var e fsys.Entry
 		found := false
 		var bad error
@@ -68,7 +68,7 @@ func (f *FS) indexed(d *directory, name string) (fsys.Entry, error) {
 // newIndex reads a whole directory.
 func newIndex(d *directory) *names.Index {
 	x := names.New(int64(d.in.num))
-	for pos := int64(0); pos < d.size; {
+	for pos := int64(0); pos < d.end(); {
 		next, err := d.scan(pos, func(e dirent) bool {
 			x.AddBytes(e.name, e.pos)
 			return true

@@ -24,6 +24,14 @@ const beyond = uint64(1) << 60
 // mapBlock returns a run that has block b of a file in it; there may be more
 // of the same before and behind it.
 func (f *FS) mapBlock(in *inode, b uint64) (run, error) {
+	if n := f.fast[in.num]; n != nil && len(n.runs) > 0 {
+		return n.over(b, func() (run, error) { return f.mapHome(in, b) })
+	}
+	return f.mapHome(in, b)
+}
+
+// mapHome is mapBlock without what fast commits changed.
+func (f *FS) mapHome(in *inode, b uint64) (run, error) {
 	if in.has(flagExtents) {
 		return f.mapExtent(in, b)
 	}

@@ -87,7 +87,7 @@ func flip(t *testing.T, raw []byte, rounds int, open Opener) {
 			at := where[r.IntN(len(where))]*sector + r.Int64N(sector)
 			p.Bytes[at] = raw[at] ^ byte(1+r.IntN(255))
 		}
-		examine(t, p, open)
+		Examine(t, p, open)
 		require.False(t, t.Failed(), "round %d", round)
 	}
 }
@@ -104,7 +104,7 @@ func Fuzz(f *testing.F, images []string, load Loader, open Opener) {
 	}
 	f.Fuzz(func(t *testing.T, which byte, patches []byte) {
 		i := int(which) % len(raws)
-		examine(t, patch(raws[i], wheres[i], patches), open)
+		Examine(t, patch(raws[i], wheres[i], patches), open)
 	})
 }
 
@@ -118,8 +118,8 @@ func patch(raw []byte, where []int64, patches []byte) *Patched {
 	return p
 }
 
-// examine reads everything there is, and fails on what must never happen.
-func examine(tb testing.TB, r *Patched, open Opener) {
+// Examine reads everything there is, and fails on what must never happen.
+func Examine(tb testing.TB, r *Patched, open Opener) {
 	tb.Helper()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
