@@ -26,7 +26,7 @@ func TestKillOfABackupLosesNoCommittedPoint(t *testing.T) {
 		t.Run(string(format), func(t *testing.T) {
 			t.Parallel()
 			seed := seeded(t)
-			killLoop(t, guest{Seed: seed, Disks: 3, Blocks: 4, Keep: 2, Format: format}, number(t, killsVar, 2))
+			killLoop(t, guest{Seed: seed, Disks: 3, Blocks: 4, Keep: 2, Format: format, Rivals: true}, number(t, killsVar, 2))
 		})
 	}
 }

@@ -34,7 +34,7 @@ type guest struct {
 	Blocks int                // of 2 MiB, per disk
 	Keep   int                // points that retention leaves
 	Format catalog.DiskFormat // compression, which takes its time, is for other tests
-	Rivals bool               // a stopped process may come back for what it wrote
+	Rivals bool               // whoever held the lock may come back for what it wrote: it was stopped, or killed before its lock had a name
 }
 
 func (g guest) size() int64 { return int64(g.Blocks) * disk.BlockSize }
