@@ -18,9 +18,9 @@ import (
 func TestFastCommitsReadAsLinuxReadsThemAfterRecovery(t *testing.T) {
 	requireLoop(t)
 	for name, args := range map[string][]string{
-		"fast":        {"-t", "ext4", "-b", "4096", "-O", "fast_commit"},
-		"fast-1k":     {"-t", "ext4", "-b", "1024", "-O", "fast_commit,^metadata_csum,^64bit"},
-		"fast-inline": {"-t", "ext4", "-b", "1024", "-I", "512", "-O", "fast_commit,inline_data"},
+		"fast":        {"-t", "ext4", "-b", "4096", "-O", "fast_commit", "-J", "size=4,fast_commit_size=512"},
+		"fast-1k":     {"-t", "ext4", "-b", "1024", "-O", "fast_commit,^metadata_csum,^64bit", "-J", "size=4,fast_commit_size=128"},
+		"fast-inline": {"-t", "ext4", "-b", "1024", "-I", "512", "-O", "fast_commit,inline_data", "-J", "size=4,fast_commit_size=128"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -93,5 +93,6 @@ func fastBurst(tb testing.TB, dir string) {
 		commit(tb, w.path(name))
 	}
 	require.NoError(tb, os.Remove(w.path("removed")))
+	require.NoError(tb, unix.Chmod(w.path("old/3"), 0o600)) // else there is nothing to sync
 	commit(tb, w.path("old/3"))
 }
