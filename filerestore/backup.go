@@ -18,8 +18,10 @@ import (
 // OpenBackup finds the volumes on the disks of a restore point. ctx bounds the life of the
 // session, which must be closed.
 //
-// The point is leased, so that nothing of it is deleted or merged meanwhile; where leases
-// are not possible, [Session.Confirm] alone tells whether it was.
+// The point is leased, so that nothing of it is deleted or merged meanwhile. Once the
+// lease is lost, since the storage did not answer or somebody took it away, nothing more is
+// read: catalog.ErrLeaseLost. Where leases are not possible, [Session.Confirm] alone tells
+// whether anything was.
 //
 // The disks are called xvda, xvdb, ... as their VM sees them. One whose chain has more
 // than [vhd.FileRestoreMaxLinks] VHDs is not read: it has the Err
@@ -93,7 +95,7 @@ func (b *backup) delta(ctx context.Context, c *catalog.Catalog, p *catalog.Point
 		opened, err := c.OpenDisk(ctx, p, infos[i].Ref)
 		if err == nil {
 			b.disks = append(b.disks, opened)
-			d.R, d.Size = opened, opened.Size()
+			d.R, d.Size = b.lease.Guard(opened), opened.Size()
 			err = checkLinks(opened.Links())
 		}
 		if err != nil {
@@ -183,7 +185,7 @@ func (b *backup) archive(ctx context.Context, c *catalog.Catalog, p *catalog.Poi
 		if memory[image.ID()] {
 			continue
 		}
-		d := Disk{ID: cmp.Or(devices[image.ID()], image.ID()), R: image, Size: image.Size()}
+		d := Disk{ID: cmp.Or(devices[image.ID()], image.ID()), R: b.lease.Guard(image), Size: image.Size()}
 		uuid := ""
 		if o := a.OVA().Object(image.ID()); o != nil {
 			d.Name, _ = o.Snapshot["name_label"].(string)

@@ -35,7 +35,8 @@ func TestPointThatExpiresWhileItIsRestoredLeavesNothing(t *testing.T) {
 	_, err := restore.VM(t.Context(), w.client, w.cat, w.point(t, firstPoint), &restore.Options{
 		Progress: func(restore.Progress) { once.Do(func() { w.expire(t) }) },
 	})
-	require.ErrorIs(t, err, catalog.ErrExpired)
+	// On a machine that is busy it may be noticed first that the lease was taken away.
+	require.True(t, errors.Is(err, catalog.ErrExpired) || errors.Is(err, catalog.ErrLeaseLost), err)
 	w.requireNothing(t)
 }
 
@@ -47,7 +48,7 @@ func TestPointIsRestoredWhileItsChainIsMerged(t *testing.T) {
 	result, err := restore.VM(t.Context(), w.client, w.cat, w.point(t, secondPoint), &restore.Options{
 		Progress: func(restore.Progress) { once.Do(func() { w.expire(t) }) },
 	})
-	if errors.Is(err, vhd.ErrChanged) {
+	if errors.Is(err, vhd.ErrChanged) || errors.Is(err, catalog.ErrLeaseLost) {
 		w.requireNothing(t)
 		result, err = restore.VM(t.Context(), w.client, w.cat, w.point(t, secondPoint), nil)
 	}

@@ -28,7 +28,7 @@ type ExportOptions struct {
 // what was written is no archive. The point is under a [catalog.Lease] meanwhile, where
 // there can be one; one that is gone is fs.ErrNotExist before anything is written. When
 // another tool deletes or merges it all the same, the error is catalog.ErrExpired or
-// vhd.ErrChanged.
+// vhd.ErrChanged, and when the lease is lost, catalog.ErrLeaseLost.
 func ExportXVA(ctx context.Context, cat *catalog.Catalog, p *catalog.Point, w io.Writer, opts *ExportOptions) (err error) {
 	if opts == nil {
 		opts = &ExportOptions{}
@@ -36,11 +36,11 @@ func ExportXVA(ctx context.Context, cat *catalog.Catalog, p *catalog.Point, w io
 	if p.Metadata.Mode != catalog.ModeDelta {
 		return fmt.Errorf("%w: %s is a %q one", ErrMode, p.ID, p.Metadata.Mode)
 	}
-	release, err := protect(ctx, cat, p, nil)
+	ctx, held, err := protect(ctx, cat, p, nil)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer func() { err = held.end(err) }()
 	b := &ovaBuilder{point: p, name: opts.Name, refs: map[string]string{}, sizes: map[string]int64{}}
 	var open []*catalog.Disk
 	defer func() {

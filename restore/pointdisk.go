@@ -18,6 +18,7 @@ type PointDisk struct {
 	disk.Source
 	Info catalog.DiskInfo
 
+	links   int
 	confirm func(ctx context.Context) error
 	close   []func() error
 }
@@ -45,15 +46,15 @@ func Disks(ctx context.Context, cat *catalog.Catalog, p *catalog.Point) ([]catal
 // [ErrUnknownDisk]. An archive that cannot be read anywhere is read once before, which
 // proves it, to know where there is data.
 //
-// The point is leased until Close where leases are possible; Confirm tells at the end
-// whether all that was read is what the point held. ctx bounds the life of the
-// PointDisk, which must be closed.
+// The point is leased until Close where leases are possible, and reads fail with
+// catalog.ErrLeaseLost once that is lost; Confirm tells at the end whether all that was
+// read is what the point held. ctx bounds the life of the PointDisk, which must be closed.
 func OpenDisk(ctx context.Context, cat *catalog.Catalog, p *catalog.Point, uuid string) (*PointDisk, error) {
-	release, err := protect(ctx, cat, p, nil)
+	ctx, held, err := protect(ctx, cat, p, nil)
 	if err != nil {
 		return nil, err
 	}
-	d := &PointDisk{close: []func() error{func() error { release(); return nil }}}
+	d := &PointDisk{close: []func() error{func() error { return held.end(nil) }}}
 	infos, err := Disks(ctx, cat, p)
 	if err == nil {
 		d.Info, err = findDisk(infos, p, uuid)
@@ -62,8 +63,9 @@ func OpenDisk(ctx context.Context, cat *catalog.Catalog, p *catalog.Point, uuid 
 		err = d.open(ctx, cat, p)
 	}
 	if err != nil {
-		return nil, errors.Join(err, d.Close())
+		return nil, errors.Join(held.end(err), d.Close())
 	}
+	d.Source = held.guard(d.Source)
 	return d, nil
 }
 
@@ -84,7 +86,7 @@ func (d *PointDisk) open(ctx context.Context, cat *catalog.Catalog, p *catalog.P
 		if err != nil {
 			return fmt.Errorf("restore: disk %s: %w", d.Info.SourceVDI, err)
 		}
-		d.Source, d.confirm, d.close = chain, chain.Confirm, append(d.close, chain.Close)
+		d.Source, d.links, d.confirm, d.close = chain, chain.Links(), chain.Confirm, append(d.close, chain.Close)
 		return nil
 	}
 	archive, err := cat.OpenArchiveDisks(ctx, p)
@@ -121,12 +123,7 @@ func (d *PointDisk) openSequential(ctx context.Context, cat *catalog.Catalog, p 
 }
 
 // Links returns the number of VHDs that the disk is made of; 0 for one in an archive.
-func (d *PointDisk) Links() int {
-	if chain, ok := d.Source.(*catalog.Disk); ok {
-		return chain.Links()
-	}
-	return 0
-}
+func (d *PointDisk) Links() int { return d.links }
 
 // Confirm tells whether all that was read so far is what the point held, as
 // [catalog.Disk.Confirm] does: catalog.ErrExpired, vhd.ErrChanged, or fs.ErrNotExist

@@ -60,7 +60,9 @@ const restoredTag = "restored from backup"
 //
 // The point is under a [catalog.Lease], where there can be one. If another tool, such as
 // Xen Orchestra, deletes it all the same, or merges what is read, VM fails with
-// catalog.ErrExpired or vhd.ErrChanged rather than make a VM of mixed content.
+// catalog.ErrExpired or vhd.ErrChanged rather than make a VM of mixed content. When the
+// lease is lost, since the storage does not answer or somebody took it away, VM stops
+// with catalog.ErrLeaseLost.
 //
 // The VM is halted. One that was suspended comes back so, with its memory and with
 // new MAC addresses, from the archive of a full point; otherwise without. When
@@ -70,11 +72,11 @@ func VM(ctx context.Context, pool Pool, cat *catalog.Catalog, p *catalog.Point, 
 	if opts == nil {
 		opts = &Options{}
 	}
-	release, err := protect(ctx, cat, p, opts.Logger)
+	ctx, held, err := protect(ctx, cat, p, opts.Logger)
 	if err != nil {
 		return nil, err
 	}
-	defer release()
+	defer func() { err = held.end(err) }()
 	switch p.Metadata.Mode {
 	case catalog.ModeDelta:
 		return deltaVM(ctx, pool, cat, p, opts)

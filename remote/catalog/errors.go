@@ -66,6 +66,11 @@ var (
 	// since somebody reads it: see [Catalog.Lease].
 	ErrLeased = errors.New("somebody reads the VM's points")
 
+	// ErrLeaseLost is returned for what is read under a [Lease] that was lost: it could
+	// not be refreshed in time, or somebody took it away. The point may be deleted, and
+	// its disks merged, at any moment.
+	ErrLeaseLost = errors.New("the lease was lost")
+
 	// ErrHolderSilent is reported for what nobody needs, but whoever held the lock of
 	// the VM before, and fell silent, may come back for. The next session removes it.
 	ErrHolderSilent = errors.New("whoever held the lock before fell silent, and may come back for it; the next session removes it")

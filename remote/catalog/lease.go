@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"strings"
@@ -31,6 +32,7 @@ const (
 // shared: there may be many. Xen Orchestra does not know of leases.
 type Lease struct {
 	lock *remote.Lock
+	id   string // of the point
 }
 
 // Lease begins to read the point with this id. A merge that is under way in its VM is
@@ -60,7 +62,7 @@ func (c *Catalog) Lease(ctx context.Context, id string) (*Lease, error) {
 	if err != nil {
 		return nil, fmt.Errorf("catalog: lease of %s: %w", id, err)
 	}
-	l := &Lease{lock}
+	l := &Lease{lock, id}
 	err = c.awaitChange(ctx, vm)
 	if err == nil {
 		_, err = c.fsys.Stat(ctx, path.Join(vmRoot, vm, file))
@@ -71,12 +73,42 @@ func (c *Catalog) Lease(ctx context.Context, id string) (*Lease, error) {
 	return l, nil
 }
 
-// Err returns a non-nil error once the lease is lost: what was read since is not
-// protected any more.
-func (l *Lease) Err() error { return l.lock.Err() }
+// Err returns [ErrLeaseLost], and [remote.ErrLockLost], once the lease is lost: what is
+// read from then on is not protected any more. It asks nobody.
+func (l *Lease) Err() error {
+	if err := l.lock.Err(); err != nil {
+		return fmt.Errorf("catalog: lease of %s: %w: %w", l.id, ErrLeaseLost, err)
+	}
+	return nil
+}
 
 // Lost is closed when the lease is lost.
 func (l *Lease) Lost() <-chan struct{} { return l.lock.Lost() }
+
+// Guard returns a reader of what the lease protects: whatever it gives was read while the
+// lease was held, and after its loss it gives nothing but [ErrLeaseLost]. Of a nil Lease
+// it is r itself.
+func (l *Lease) Guard(r io.ReaderAt) io.ReaderAt {
+	if l == nil {
+		return r
+	}
+	return &guardedReader{l, r}
+}
+
+type guardedReader struct {
+	lease *Lease
+	r     io.ReaderAt
+}
+
+// ReadAt implements io.ReaderAt. The lease is looked at afterwards: what was read before
+// it was lost is right.
+func (g *guardedReader) ReadAt(p []byte, off int64) (int, error) {
+	n, err := g.r.ReadAt(p, off)
+	if lost := g.lease.Err(); lost != nil {
+		return 0, lost
+	}
+	return n, err
+}
 
 // Release ends the lease. It works after ctx has ended.
 func (l *Lease) Release(ctx context.Context) error { return l.lock.Release(ctx) }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,6 +66,43 @@ func TestLeaseOfTheDeadEnds(t *testing.T) {
 		require.Error(t, lease.Release(t.Context()))
 		require.NoError(t, s.Close(t.Context()))
 	})
+}
+
+// A reader whose lease was taken away, or whose storage did not answer for too long, gets
+// nothing more: what he might read is changing.
+func TestNothingIsReadUnderALeaseThatIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, hangs := range []bool{false, true} {
+			_, fsys := newRepository(t, 3)
+			faulty := remotetest.NewFaulty(fsys)
+			c := openCatalog(t, faulty)
+			p, err := c.Point(t.Context(), pointName(2))
+			require.NoError(t, err)
+			lease, err := c.Lease(t.Context(), p.ID)
+			require.NoError(t, err)
+			d, err := openCatalog(t, fsys).OpenDisk(t.Context(), p, diskRef(0, 2))
+			require.NoError(t, err)
+			content := make([]byte, 512)
+			under := lease.Guard(d)
+			_, err = under.ReadAt(content, 0)
+			require.NoError(t, err)
+			if hangs {
+				faulty.FailFrom(1, syscall.EIO)
+			} else {
+				require.NoError(t, remote.RemoveAll(t.Context(), fsys, ".xenbackup/leases"))
+			}
+			<-lease.Lost()
+			n, err := under.ReadAt(content, 0)
+			require.Zero(t, n)
+			require.ErrorIs(t, err, catalog.ErrLeaseLost)
+			require.ErrorIs(t, err, remote.ErrLockLost)
+			require.Error(t, lease.Release(t.Context()))
+			require.NoError(t, d.Close())
+		}
+	})
+	var none *catalog.Lease
+	r := bytes.NewReader(nil)
+	require.Same(t, r, none.Guard(r))
 }
 
 // A session that died while it deleted or merged keeps no reader waiting for longer
