@@ -100,9 +100,12 @@ type guardedReader struct {
 	r     io.ReaderAt
 }
 
-// ReadAt implements io.ReaderAt. The lease is looked at afterwards: what was read before
+// ReadAt implements io.ReaderAt. The lease is looked at afterwards too: what was read before
 // it was lost is right.
 func (g *guardedReader) ReadAt(p []byte, off int64) (int, error) {
+	if lost := g.lease.Err(); lost != nil {
+		return 0, lost // and does not wait for a storage that may be dead
+	}
 	n, err := g.r.ReadAt(p, off)
 	if lost := g.lease.Err(); lost != nil {
 		return 0, lost
