@@ -15,6 +15,7 @@ type device struct {
 	size      int64
 	blockSize int64
 	over      overlay
+	log       *device // where over refers to; nil is the volume itself
 	pages     *pages.Cache
 }
 

@@ -16,8 +16,8 @@
 // verified, revoked blocks are left alone, and escaped ones are put right.
 //
 // [FS.Warnings] says what was done. Where changes may be missing it is a
-// warning of concern fsys.Stale, never silence: a journal on another device, a
-// damaged one, and one with unknown features.
+// warning of concern fsys.Stale, never silence: a damaged journal, one with unknown
+// features, and one on another device that [Options.Journal] does not find.
 //
 // Fast commits, small changes behind the last transaction, are replayed as
 // well: what they say of inodes, names and ranges of blocks lies over the
@@ -26,6 +26,11 @@
 // one link. Here they keep the times and links that they had.
 //
 // Deleted files that were still open are not shown, as after recovery.
+//
+// Where the superblock is damaged, its copy in group 1, 3, 5, 7 or 9 is used, in
+// groups of the size that mkfs gives them; damaged group descriptors have copies
+// too. [FS.Warnings] tells. Copies do not say whether there is something to
+// replay: then the journal does.
 //
 // # What is read
 //

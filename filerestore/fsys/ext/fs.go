@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"sync"
 
 	"github.com/xenbackup/xenbackup/filerestore/fsys"
 	"github.com/xenbackup/xenbackup/filerestore/fsys/internal/names"
@@ -21,6 +22,11 @@ type Options struct {
 	// IgnoreJournal shows the volume as it is at home, without what its journal
 	// holds; it is for looking at damage. [FS.Warnings] tells.
 	IgnoreJournal bool
+
+	// Journal finds the device that holds the journal of a volume that keeps it
+	// elsewhere, by its UUID, and tells its size; false if it is not at hand. It
+	// is asked if there is something to replay. Nil finds none.
+	Journal func(uuid string) (r io.ReaderAt, size int64, ok bool)
 }
 
 // FS is a volume. It implements fsys.FS, and is safe for concurrent use.
@@ -29,9 +35,13 @@ type FS struct {
 
 	sb       *superblock
 	dev      *device
+	log      *device              // of the journal, if it is not inside the volume
 	fast     map[uint32]*fastNode // what fast commits changed; nil without
 	indexes  names.Cache
-	warnings []fsys.Warning
+
+	copyGroup uint64 // whose copy of the superblock is used; 0: the first one
+	mu        sync.Mutex
+	warnings  []fsys.Warning
 }
 
 var _ fsys.FS = (*FS)(nil)
@@ -42,7 +52,8 @@ var _ fsys.FS = (*FS)(nil)
 //
 // Errors: fsys.ErrWrongFormat where there is no such file system,
 // fsys.ErrUnsupported with the name of the feature, fsys.ErrCorrupt, and those
-// of r. A journal that cannot be replayed is a warning.
+// of r. A journal that cannot be replayed is a warning, and so is a damaged
+// superblock of which there is a copy.
 func Open(ctx context.Context, r io.ReaderAt, size int64, opts *Options) (*FS, error) {
 	var o Options
 	if opts != nil {
@@ -56,7 +67,7 @@ func Open(ctx context.Context, r io.ReaderAt, size int64, opts *Options) (*FS, e
 	if err := f.load(r, size, o.CacheSize, nil); err != nil {
 		return nil, err
 	}
-	if f.sb.hasIncompat(incompatRecover) {
+	if f.sb.hasIncompat(incompatRecover) || f.copyGroup > 0 && f.sb.compat&compatHasJournal != 0 { // copies do not tell
 		if err := f.recover(ctx, &o); err != nil {
 			return nil, err
 		}
@@ -77,12 +88,7 @@ func (f *FS) load(r io.ReaderAt, size, cacheSize int64, over overlay) error {
 	if f.sb != nil {
 		blockSize = f.sb.blockSize
 	}
-	var b [superSize]byte
-	d := &device{r: r, size: size, blockSize: blockSize, over: over}
-	if err := d.readAt(b[:], superOffset); err != nil {
-		return err
-	}
-	sb, err := parseSuper(&b)
+	sb, err := f.superblock(&device{r: r, size: size, blockSize: blockSize, over: over, log: f.log})
 	if err != nil {
 		return err
 	}
@@ -90,21 +96,22 @@ func (f *FS) load(r io.ReaderAt, size, cacheSize int64, over overlay) error {
 		return corrupt("superblock in the journal", superOffset, "block size %d", sb.blockSize)
 	}
 	f.sb, f.dev = sb, newDevice(r, size, sb.blockSize, cacheSize, over)
+	f.dev.log = f.log
 	return nil
 }
 
 // recover replays the journal. What cannot be replayed is a warning, unless it
 // cannot be read at all.
 func (f *FS) recover(ctx context.Context, o *Options) error {
-	switch {
-	case o.IgnoreJournal:
+	if o.IgnoreJournal {
 		f.warn(fsys.Stale, "the journal was ignored, as asked for: the newest changes are missing")
 		return nil
-	case f.sb.journalInode == 0:
+	}
+	j, err := f.findJournal(o)
+	if j == nil && err == nil {
 		f.warn(fsys.Stale, "the journal is on another device (%s), and was not replayed: the newest changes are missing", formatUUID(f.sb.journalUUID))
 		return nil
 	}
-	j, err := f.openJournal()
 	if err == nil {
 		err = f.replay(ctx, j, o.CacheSize)
 	}
@@ -117,6 +124,9 @@ func (f *FS) recover(ctx context.Context, o *Options) error {
 
 // replay reads the log, and the superblock again behind it.
 func (f *FS) replay(ctx context.Context, j *journal, cacheSize int64) error {
+	if j.start == 0 && !f.sb.hasIncompat(incompatRecover) {
+		return nil // clean, says the journal: the superblock at hand is a copy
+	}
 	r := &replay{j: j}
 	if err := r.run(ctx); err != nil {
 		return err
@@ -148,6 +158,9 @@ func (f *FS) replay(ctx context.Context, j *journal, cacheSize int64) error {
 
 // judge warns of what the superblock admits.
 func (f *FS) judge(size int64) {
+	if f.copyGroup > 0 {
+		f.warn(fsys.Damaged, "the superblock is damaged; its copy in group %d is used", f.copyGroup)
+	}
 	if f.sb.state&stateErrors != 0 {
 		f.warn(fsys.Damaged, "the volume has errors on record; it should be checked with e2fsck")
 	}
@@ -156,8 +169,14 @@ func (f *FS) judge(size int64) {
 	}
 }
 
+// warn adds a warning, unless it is there already.
 func (f *FS) warn(c fsys.Concern, format string, args ...any) {
-	f.warnings = append(f.warnings, fsys.Warning{Concern: c, Text: fmt.Sprintf(format, args...)})
+	w := fsys.Warning{Concern: c, Text: fmt.Sprintf(format, args...)}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !slices.Contains(f.warnings, w) {
+		f.warnings = append(f.warnings, w)
+	}
 }
 
 // Volume implements fsys.Nodes. Type is "ext2", "ext3" or "ext4", by features.
@@ -168,8 +187,13 @@ func (f *FS) Volume() fsys.Volume {
 	}
 }
 
-// Warnings implements fsys.Nodes. All are known when Open returns.
-func (f *FS) Warnings() []fsys.Warning { return slices.Clone(f.warnings) }
+// Warnings implements fsys.Nodes. That there are damaged group descriptors is
+// known when one is needed; the rest when Open returns.
+func (f *FS) Warnings() []fsys.Warning {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.warnings)
+}
 
 // Root implements fsys.Nodes.
 func (f *FS) Root() fsys.NodeID { return nodeID(rootInode) }

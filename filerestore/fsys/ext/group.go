@@ -25,10 +25,10 @@ func (sb *superblock) descOffset(group uint64) int64 {
 	return int64(block)*sb.blockSize + int64(group%perBlock)*int64(sb.descSize)
 }
 
-// inodeTable returns the first block of a group's inodes.
-func (f *FS) inodeTable(group uint64) (uint64, error) {
+// tableAt returns the first block of a group's inodes, by the descriptor at an
+// offset.
+func (f *FS) tableAt(group uint64, off int64) (uint64, error) {
 	sb := f.sb
-	off := sb.descOffset(group)
 	d, err := f.dev.bytes(off, int64(sb.descSize))
 	if err != nil {
 		return 0, err
@@ -39,6 +39,9 @@ func (f *FS) inodeTable(group uint64) (uint64, error) {
 	block := uint64(le.Uint32(d[8:]))
 	if sb.descSize >= 64 {
 		block |= uint64(le.Uint32(d[0x28:])) << 32
+	}
+	if block <= sb.firstBlock || block >= sb.blocks {
+		return 0, corrupt(fmt.Sprintf("group descriptor %d", group), off, "inode table at block %d of %d", block, sb.blocks)
 	}
 	return block, nil
 }

@@ -82,9 +82,6 @@ func (f *FS) inodeBytes(num uint64) (raw []byte, off int64, err error) {
 	if err != nil {
 		return nil, -1, err
 	}
-	if table >= sb.blocks {
-		return nil, -1, corrupt(fmt.Sprintf("group descriptor %d", group), sb.descOffset(group), "inode table at block %d of %d", table, sb.blocks)
-	}
 	off = int64(table)*sb.blockSize + int64(index)*int64(sb.inodeSize)
 	raw, err = f.dev.bytes(off, int64(sb.inodeSize))
 	return raw, off, err

@@ -3,6 +3,7 @@ package ext
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 	"sort"
 
 	"github.com/xenbackup/xenbackup/filerestore/fsys"
@@ -28,10 +29,12 @@ const (
 	journalRead = journalRevoke | journal64Bit | journalAsync | journalCsum2 | journalCsum3 | journalFastCommit
 )
 
-// journal is the log of jbd2 inside the volume. All its numbers are big-endian.
+// journal is the log of jbd2. All its numbers are big-endian.
 type journal struct {
-	f    *FS
-	runs []run // where its blocks are, ascending, without gaps
+	f     *FS
+	dev   *device // the volume, or another one
+	runs  []run   // where its blocks are, ascending, without gaps
+	super uint64  // the block that has its superblock
 
 	compat, incompat uint32
 	length           uint64 // blocks of the log, the superblock included, those for fast commits not
@@ -48,9 +51,49 @@ func (j *journal) has(f uint32) bool { return j.incompat&f != 0 }
 // checksums tells that each block of the log has its CRC-32C: v2 or v3.
 func (j *journal) checksums() bool { return j.has(journalCsum2 | journalCsum3) }
 
-// openJournal finds the journal and reads its superblock.
+// findJournal opens the journal, which is inside the volume, or on a device of
+// its own: nil if that is not at hand.
+func (f *FS) findJournal(o *Options) (*journal, error) {
+	if f.sb.journalInode != 0 {
+		return f.openJournal()
+	}
+	if o.Journal == nil {
+		return nil, nil //nolint:nilnil // no journal is an answer
+	}
+	r, size, ok := o.Journal(formatUUID(f.sb.journalUUID))
+	if !ok {
+		return nil, nil //nolint:nilnil // likewise
+	}
+	return f.openJournalDevice(r, size)
+}
+
+// openJournalDevice reads a device that is a journal: it begins with a
+// superblock like that of a volume, and counts its blocks from there.
+func (f *FS) openJournalDevice(r io.ReaderAt, size int64) (*journal, error) {
+	bs := f.sb.blockSize
+	f.log = &device{r: r, size: size, blockSize: bs}
+	var b [superSize]byte
+	if err := f.log.readAt(b[:], superOffset); err != nil {
+		return nil, err
+	}
+	if le.Uint16(b[0x38:]) != superMagic || le.Uint32(b[0x60:])&incompatJournalDev == 0 || [16]byte(b[0x68:]) != f.sb.journalUUID {
+		return nil, corrupt("journal device", superOffset, "not that of this volume")
+	}
+	if shift := le.Uint32(b[0x18:]); shift > 6 || 1024<<shift != bs {
+		return nil, corrupt("journal device", superOffset, "block size %d", shift)
+	}
+	j := &journal{f: f, dev: f.log, super: uint64(superOffset/bs) + 1}
+	blocks := min(uint64(le.Uint32(b[4:])), uint64(size/bs))
+	if blocks <= j.super {
+		return nil, corrupt("journal device", superOffset, "%d blocks", blocks)
+	}
+	j.runs = []run{{count: blocks, kind: disk.Data}}
+	return j, j.readSuper(blocks)
+}
+
+// openJournal finds the journal in the volume and reads its superblock.
 func (f *FS) openJournal() (*journal, error) {
-	j := &journal{f: f}
+	j := &journal{f: f, dev: f.dev}
 	in, err := f.journalInode()
 	if err != nil {
 		return nil, err
@@ -114,15 +157,15 @@ func (j *journal) read(p []byte, b uint64) error {
 	if err != nil {
 		return err
 	}
-	return j.f.dev.readAt(p, int64(n)*j.f.sb.blockSize)
+	return j.dev.readAt(p, int64(n)*j.f.sb.blockSize)
 }
 
 func (j *journal) readSuper(blocks uint64) error {
 	b := make([]byte, j.f.sb.blockSize)
-	if err := j.read(b, 0); err != nil {
+	if err := j.read(b, j.super); err != nil {
 		return err
 	}
-	off := int64(j.runs[0].phys) * j.f.sb.blockSize
+	off := int64(j.runs[0].phys+j.super) * j.f.sb.blockSize
 	kind := be.Uint32(b[4:])
 	if string(b[:4]) != journalMagic || kind != 3 && kind != 4 {
 		return corrupt("journal superblock", off, "magic %x, type %d", b[:4], kind)

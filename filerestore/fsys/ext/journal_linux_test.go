@@ -1,39 +1,93 @@
 package ext_test
 
 import (
+	"bytes"
+	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 
 	"github.com/xenbackup/xenbackup/filerestore/fsys"
+	"github.com/xenbackup/xenbackup/filerestore/fsys/ext"
+	"github.com/xenbackup/xenbackup/internal/testenv"
 )
 
-func TestJournalsOnOtherDevicesAreWarnedOf(t *testing.T) {
+func TestJournalsOnOtherDevicesAreReplayedOrWarnedOf(t *testing.T) {
 	requireLoop(t)
+	for _, blockSize := range []string{"1024", "4096"} {
+		t.Run(blockSize, func(t *testing.T) { testJournalDevice(t, blockSize) })
+	}
+}
+
+func testJournalDevice(t *testing.T, blockSize string) {
+	t.Helper()
 	dir := t.TempDir()
-	image, log, copied := filepath.Join(dir, "image"), filepath.Join(dir, "log"), filepath.Join(dir, "copy")
+	image, log := filepath.Join(dir, "image"), filepath.Join(dir, "log")
+	copied, copiedLog := filepath.Join(dir, "copy"), filepath.Join(dir, "copy of the log")
 	require.NoError(t, os.WriteFile(log, nil, 0o600))
 	require.NoError(t, os.Truncate(log, 8<<20))
-	run(t, "mke2fs", "-q", "-F", "-b", "4096", "-O", "journal_dev", log)
+	run(t, "mke2fs", "-q", "-F", "-b", blockSize, "-O", "journal_dev", log)
 	device := loop(t, log)
-	mkfs(t, image, 48<<20, "-t", "ext4", "-b", "4096", "-J", "device="+device)
+	mkfs(t, image, 48<<20, "-t", "ext4", "-b", blockSize, "-J", "device="+device)
 	at, unmount := mount(t, image, "rw")
-	tree{t, at}.write("file", []byte("x"))
-	commit(t, at)
+	opened := burst(t, at, 6)
 	run(t, "cp", image, copied)
+	run(t, "cp", device, copiedLog)
+	require.NoError(t, opened.Close())
 	unmount()
-	vol := open(t, copied)
+
+	raw, err := os.ReadFile(copiedLog)
+	require.NoError(t, err)
+	f, err := os.Open(copied)
+	require.NoError(t, err)
+	defer f.Close()
+	asked := ""
+	vol, err := ext.Open(t.Context(), f, 48<<20, &ext.Options{Journal: func(uuid string) (io.ReaderAt, int64, bool) {
+		asked = uuid
+		return bytes.NewReader(raw), int64(len(raw)), true
+	}})
+	require.NoError(t, err)
+	got := read(t, vol)
+	require.Len(t, vol.Warnings(), 1)
+	require.Equal(t, fsys.Replayed, vol.Warnings()[0].Concern)
+	require.Equal(t, journalUUID(t, log), asked)
+
+	vol = open(t, copied)
 	require.Len(t, vol.Warnings(), 1)
 	require.Equal(t, fsys.Stale, vol.Warnings()[0].Concern)
 	require.Contains(t, vol.Warnings()[0].Text, "another device")
 	require.Empty(t, open(t, image).Warnings()) // clean: nothing is missing
 
-	_, err := openFile(t, log)
+	// Linux recovers with the copies in place of what they were made of.
+	run(t, "cp", copied, image)
+	run(t, "dd", "if="+copiedLog, "of="+device, "bs=1M", "status=none")
+	_, unmount = mount(t, image, "rw")
+	unmount()
+	at, unmount = mount(t, image, "ro")
+	require.Empty(t, cmp.Diff(kernelManifest(t, at), got))
+	unmount()
+
+	_, err = openFile(t, log)
 	require.ErrorIs(t, err, fsys.ErrUnsupported)
 	require.ErrorContains(t, err, "journal_dev")
+	vol, err = ext.Open(t.Context(), f, 48<<20, &ext.Options{Journal: func(string) (io.ReaderAt, int64, bool) {
+		return bytes.NewReader(raw[:4096]), 4096, true
+	}})
+	require.NoError(t, err)
+	require.Equal(t, fsys.Stale, vol.Warnings()[0].Concern)
+}
+
+func journalUUID(t *testing.T, device string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), testenv.Require(t, "blkid"), "-p", "-o", "value", "-s", "LOGUUID", device).Output()
+	require.NoError(t, err)
+	return strings.TrimSpace(string(out))
 }
 
 // TestChecksumsOfTheSecondVersion has a journal that debugfs writes: Linux

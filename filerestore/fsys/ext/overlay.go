@@ -9,7 +9,7 @@ type overlay []relocated
 
 type relocated struct {
 	home    uint64 // block of the volume
-	journal uint64 // block of the volume that has its content
+	journal uint64 // block that has its content, of the device of the journal
 	escaped bool   // its first four bytes were the journal's magic
 }
 
@@ -24,7 +24,11 @@ func (o overlay) patch(d *device, p []byte, off int64) error {
 		home := int64(o[i].home) * bs
 		from, to := max(off, home), min(off+int64(len(p)), home+bs)
 		part := p[from-off : to-off]
-		if err := readFull(d.r, d.size, part, int64(o[i].journal)*bs+from-home); err != nil {
+		log := d
+		if d.log != nil {
+			log = d.log
+		}
+		if err := readFull(log.r, log.size, part, int64(o[i].journal)*bs+from-home); err != nil {
 			return err
 		}
 		if o[i].escaped && from-home < 4 {
