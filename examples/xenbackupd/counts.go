@@ -14,20 +14,22 @@ import (
 // counts are the numbers at /metrics. It is a [task.Observer].
 type counts struct {
 	registry metrics.Registry
-	names    map[string]string // of jobs, by their ids
 
 	ended, vms, warnings, written *metrics.Family
 	took, last                    *metrics.Family
 	passed, calls, moved          *metrics.Family
 	looked                        looked
 
-	mu   sync.Mutex
-	runs map[string]*counted // by the run's id
+	mu    sync.Mutex
+	names map[string]string   // of jobs, by their ids
+	runs  map[string]*counted // by the run's id
 }
 
 // looked are what is looked up when somebody asks.
 type looked struct {
-	active, next, connected, inUse, waiting, waited, memory, limit *metrics.Family
+	active, next, connected, memory, limit *metrics.Family
+	inUse, waiting, waited                 *metrics.Family
+	unprotected, covered, reloaded         *metrics.Family
 }
 
 // counted is what is known of a run that is under way.
@@ -37,11 +39,26 @@ type counted struct {
 	done  map[string]int64 // by the id of the task that moves bytes
 }
 
-func newCounts(conf *config.Config) *counts {
-	c := &counts{names: map[string]string{}, runs: map[string]*counted{}}
+// use takes the names of jobs from a configuration.
+func (c *counts) use(conf *config.Config) {
+	names := map[string]string{}
 	for name := range conf.Jobs {
-		c.names[conf.Job(name).ID] = name
+		names[conf.Job(name).ID] = name
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.names = names
+}
+
+// nameOf is the name of a job, "" for one that the configuration does not have.
+func (c *counts) nameOf(id string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.names[id]
+}
+
+func newCounts() *counts {
+	c := &counts{runs: map[string]*counted{}}
 	r := &c.registry
 	r.Gauge("xenbackup_start_time_seconds", "When the program was started.").Set(seconds(time.Now()))
 	c.ended = r.Counter("xenbackup_runs_total", "Runs of jobs that have ended.", "job", "status")
@@ -62,8 +79,19 @@ func newCounts(conf *config.Config) *counts {
 		waited:    r.Counter("xenbackup_slots_waited_seconds_total", "How long those who got a slot had waited for it.", "pool", "operation"),
 		memory:    r.Gauge("xenbackup_buffer_bytes", "Bytes of blocks on their way."),
 		limit:     r.Gauge("xenbackup_buffer_limit_bytes", "How many that may be."),
+
+		unprotected: r.Gauge("xenbackup_unprotected_vms", "VMs that no job with a schedule backs up, without those that are tagged so."),
+		covered:     r.Gauge("xenbackup_coverage_time_seconds", "When all pools were asked last for VMs that no job backs up."),
+		reloaded:    r.Gauge("xenbackup_config_reload_successful", "1 when the configuration was taken into use at the last SIGHUP, 0 when it was refused."),
 	}
 	return c
+}
+
+// resetSlots forgets those of pools that are no longer in the configuration.
+func (l *looked) resetSlots() {
+	for _, f := range []*metrics.Family{l.inUse, l.waiting, l.waited} {
+		f.Reset()
+	}
 }
 
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

@@ -42,6 +42,9 @@ xenbackupd.yaml, beside the source, explains all keys. Begin with
   curl -X POST http://127.0.0.1:9745/cancel/RUN        a run that /status shows; ?vm=UUID for one VM
   /healthz and /metrics are for monitoring.
 
+SIGHUP takes a changed configuration into use: what runs ends under the old one, and a
+wrong one is refused, which the log, /status and a metric tell.
+
 SIGTERM lets backups that run end within the grace (a minute, or the key grace), and
 then cancels them: their snapshots are removed. A second one cancels at once. After
 a crash, the next run of a job removes what the last has left.
@@ -53,5 +56,6 @@ Exit codes:
   0    done: all was backed up, or the daemon was stopped
   1    something was not, or with -plan would not be, backed up, or the program could not run
   2    the arguments or the configuration are wrong
+  4    nothing failed, but -run skipped VMs; it says which, and why
   130  -run was interrupted; what was begun was undone
 `

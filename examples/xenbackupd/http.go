@@ -5,49 +5,79 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/xenbackup/xenbackup/examples/internal/config"
 	"github.com/xenbackup/xenbackup/schedule"
 )
 
-// servers are what listens.
+// servers are what listens, by the key of the configuration that says where.
 type servers struct {
-	all  []*http.Server
+	at   map[string]*server
 	done sync.WaitGroup
 }
 
-// listen serves at the addresses of the configuration.
-func (d *daemon) listen(ctx context.Context) (*servers, error) {
-	s := &servers{}
-	for _, at := range []struct {
+type server struct {
+	*http.Server
+	address string // as the configuration has it
+}
+
+// listen takes the addresses of the configuration, or changes nothing. begin, which must
+// be called, serves there, and no longer at others.
+func (d *daemon) listen(ctx context.Context, conf *config.Config) (begin func(), err error) {
+	fresh, listeners := map[string]*server{}, map[string]net.Listener{}
+	for _, want := range []struct {
 		key, address string
 		handler      http.Handler
 	}{
-		{"listen", d.conf.Listen, d.private()},
-		{"metrics", d.conf.Metrics, d.public()},
+		{"listen", conf.Listen, d.private()},
+		{"metrics", conf.Metrics, d.public()},
 	} {
-		if at.address == "" {
+		if had := d.servers.at[want.key]; had != nil && had.address == want.address {
+			fresh[want.key] = had
 			continue
 		}
-		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", at.address)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("%s: %w", at.key, err), s.close())
+		if want.address == "" {
+			continue
 		}
-		server := &http.Server{Handler: at.handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute}
-		s.all = append(s.all, server)
-		s.done.Go(func() { _ = server.Serve(listener) }) // ends by close
-		d.log.InfoContext(ctx, "listening", "for", at.key, "address", listener.Addr().String())
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", want.address)
+		if err != nil {
+			for _, l := range listeners {
+				err = errors.Join(err, l.Close())
+			}
+			return nil, fmt.Errorf("%s: %w", want.key, err)
+		}
+		listeners[want.key] = listener
+		fresh[want.key] = &server{address: want.address, Server: &http.Server{
+			Handler: want.handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute,
+		}}
 	}
-	return s, nil
+	return func() { d.serveAt(ctx, fresh, listeners) }, nil
+}
+
+func (d *daemon) serveAt(ctx context.Context, fresh map[string]*server, listeners map[string]net.Listener) {
+	for _, key := range slices.Sorted(maps.Keys(listeners)) {
+		d.servers.done.Go(func() { _ = fresh[key].Serve(listeners[key]) }) // ends by close
+		d.log.InfoContext(ctx, "listening", "for", key, "address", listeners[key].Addr().String())
+	}
+	old := d.servers.at
+	d.servers.at = fresh
+	for key, s := range old {
+		if fresh[key] != s {
+			_ = s.Close() // nobody is to ask there any more
+		}
+	}
 }
 
 func (s *servers) close() error {
 	var errs []error
-	for _, server := range s.all {
+	for _, server := range s.at {
 		errs = append(errs, server.Close())
 	}
 	s.done.Wait()
@@ -122,7 +152,7 @@ func (d *daemon) startRun(w http.ResponseWriter, r *http.Request) {
 	switch err := d.runNow(job, r.URL.Query().Get("schedule")); {
 	case errors.Is(err, schedule.ErrBusy), errors.Is(err, schedule.ErrStopped):
 		http.Error(w, err.Error(), http.StatusConflict)
-	case err != nil && d.conf.Job(job) == nil:
+	case err != nil && d.current().conf.Job(job) == nil:
 		http.Error(w, err.Error(), http.StatusNotFound)
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -134,7 +164,7 @@ func (d *daemon) startRun(w http.ResponseWriter, r *http.Request) {
 
 // cancelRun cancels a run, or one VM of it.
 func (d *daemon) cancelRun(w http.ResponseWriter, r *http.Request) {
-	if !d.runner.Cancel(r.PathValue("run"), r.URL.Query().Get("vm")) {
+	if !d.current().runner.Cancel(r.PathValue("run"), r.URL.Query().Get("vm")) {
 		http.Error(w, "no such run, or no such VM in it, is under way", http.StatusNotFound)
 		return
 	}

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/xenbackup/xenbackup/examples/internal/command"
@@ -65,7 +64,9 @@ func misused(std *command.Streams, text string) int {
 func (a *asked) do(std *command.Streams) int {
 	conf, problems := config.Load(a.config)
 	for _, p := range problems {
-		fmt.Fprintln(std.Err, p)
+		if !p.Warning || a.run+a.plan == "" { // what runs every night does not repeat what -check says
+			fmt.Fprintln(std.Err, p)
+		}
 	}
 	if !config.OK(problems) {
 		return command.Misused
@@ -75,7 +76,7 @@ func (a *asked) do(std *command.Streams) int {
 		return command.Done
 	}
 	if a.run+a.plan != "" {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		ctx, stop := signal.NotifyContext(context.Background(), command.Interrupts()...)
 		defer stop()
 		context.AfterFunc(ctx, stop) // a second signal ends the program at once
 		if a.plan != "" {

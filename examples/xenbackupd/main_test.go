@@ -369,7 +369,7 @@ func TestSignalCancelsAfterTheGraceAndLeavesNothing(t *testing.T) {
 	require.Empty(t, w.pool.Leaks())
 
 	w.pool.Slow("GET /export_raw_vdi", xapitest.OnCall(1), time.Hour)
-	p.until("msg=failed") // the job is free
+	p.until("msg=ended") // the job is free
 	code, text = p.ask("POST", "/run/nightly")
 	require.Equal(t, http.StatusAccepted, code, text)
 	p.reading(2)

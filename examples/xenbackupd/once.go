@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,19 +44,47 @@ func runOnce(ctx context.Context, conf *config.Config, job, named string, std *c
 	if closing := s.close(); closing != nil {
 		fmt.Fprintln(std.Err, "xenbackupd:", closing)
 	}
-	switch {
-	case run == nil:
+	if run == nil {
 		fmt.Fprintln(std.Err, "xenbackupd:", err)
 		return command.Failed
+	}
+	out.Printf("%s: %s", job, summary(run, time.Since(began)))
+	switch {
 	case ctx.Err() != nil:
 		fmt.Fprintf(std.Err, "xenbackupd: %s: interrupted; what was begun is undone\n", job)
 		return command.Interrupted
+	case run.Status() == task.Skipped:
+		return command.Undecided // what was skipped is said above
 	case err != nil:
 		fmt.Fprintf(std.Err, "xenbackupd: %s: %s: %v\n", job, run.Status(), err)
 		return command.Failed
 	}
-	out.Printf("%s: %s in %s", job, run.Status(), time.Since(began).Round(time.Second/10))
 	return command.Done
+}
+
+// summary says how a run ended, and how many VMs did.
+func summary(run *task.Run, spent time.Duration) string {
+	last := map[any]task.Status{} // a VM may have been tried again
+	for _, tk := range run.Children() {
+		if tk.Name() == "backup VM" {
+			last[tk.Data("id")] = tk.Status()
+		}
+	}
+	count := map[task.Status]int{}
+	for _, status := range last {
+		count[status]++
+	}
+	status := string(run.Status())
+	if run.Status() == task.Skipped && count[task.Success] > 0 {
+		status = "done" // as Xen Orchestra counts, all of it were skipped
+	}
+	text := fmt.Sprintf("%s in %s, %d VMs backed up", status, spent.Round(time.Second/10), count[task.Success])
+	for _, status := range []task.Status{task.Skipped, task.Failure, task.Interrupted} {
+		if n := count[status]; n > 0 {
+			text += fmt.Sprintf(", %d %s", n, cmp.Or(map[task.Status]string{task.Failure: "failed"}[status], string(status)))
+		}
+	}
+	return text
 }
 
 // preview tells when the schedules are due.

@@ -52,13 +52,14 @@ func plan(ctx context.Context, conf *config.Config, job, named string, std *comm
 
 // planJob is what runJob would do.
 func (s *service) planJob(ctx context.Context, name, schedule string) (*pipeline.Plan, error) {
-	job, opts := s.conf.Job(name), s.optionsOf(schedule)
+	g := s.current()
+	job, opts := g.conf.Job(name), g.optionsOf(schedule)
 	ids, err := job.RemoteIDs()
 	if err != nil {
 		return nil, err
 	}
-	release := s.remotes.hold(ids)
-	found, err := s.runner.Plan(ctx, job, opts)
+	release := g.remotes.hold(ids)
+	found, err := g.runner.Plan(ctx, job, opts)
 	_ = release() // nothing was written
 	return found, err
 }

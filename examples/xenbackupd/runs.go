@@ -25,7 +25,7 @@ func (d *daemon) recall() {
 			d.log.Warn("a run of before cannot be read", "error", err)
 			continue
 		}
-		job := d.counts.names[r.JobID]
+		job := d.counts.nameOf(r.JobID)
 		key := [2]string{job, string(r.Status)}
 		if job == "" || r.End == 0 || seen[key] {
 			continue
@@ -40,7 +40,7 @@ func (d *daemon) showRuns(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	filter := &task.Filter{VM: q.Get("vm"), Status: task.Status(q.Get("status")), Text: q.Get("text")}
 	if name := q.Get("job"); name != "" {
-		job := d.conf.Job(name)
+		job := d.current().conf.Job(name)
 		if job == nil {
 			http.Error(w, fmt.Sprintf("there is no job %q", name), http.StatusNotFound)
 			return

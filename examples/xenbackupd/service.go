@@ -3,35 +3,30 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
+	"sync"
 	"time"
 
 	"github.com/xenbackup/xenbackup/examples/internal/config"
 	"github.com/xenbackup/xenbackup/examples/internal/live"
 	"github.com/xenbackup/xenbackup/pipeline"
 	"github.com/xenbackup/xenbackup/pipeline/task"
-	"github.com/xenbackup/xenbackup/vhd/disk"
 )
 
-// service is what the configuration says, ready to run jobs.
+// service is what there is one of while the program runs, whatever its configuration.
 type service struct {
-	conf    *config.Config
 	log     *slog.Logger
 	started time.Time
 
-	state   *state
-	story   *task.Log // nil: nothing runs
-	pools   map[string]*pool
-	remotes *remotes
-	limiter *pipeline.LocalLimiter
-	budget  *disk.Budget
-	runner  *pipeline.Runner
+	state    *state
+	story    *task.Log // nil: nothing runs
+	limiter  *pipeline.LocalLimiter
+	observer task.Observer
+	runs     live.Runs
+	counts   *counts
 
-	runs   live.Runs
-	counts *counts
+	mu  sync.Mutex
+	now *generation // what begins begins under it
 }
 
 // openService takes the state folder, and is newService.
@@ -49,6 +44,7 @@ func openService(conf *config.Config, log *slog.Logger, observer task.Observer) 
 		return nil, errors.Join(err, story.Close())
 	}
 	s.story = story
+	s.prune(context.Background())
 	return s, nil
 }
 
@@ -56,59 +52,37 @@ func openService(conf *config.Config, log *slog.Logger, observer task.Observer) 
 // needs them. observer, which may be nil, hears of all runs.
 func newService(conf *config.Config, held *state, log *slog.Logger, observer task.Observer) (*service, error) {
 	s := &service{
-		conf: conf, log: log, started: time.Now(), state: held, pools: map[string]*pool{},
-		remotes: newRemotes(conf, held, log), counts: newCounts(conf),
-		limiter: pipeline.NewLimiter(conf.PoolLimits()), budget: disk.NewBudget(conf.Memory()),
+		log: log, started: time.Now(), state: held, counts: newCounts(),
+		limiter: pipeline.NewLimiter(conf.PoolLimits()),
 	}
-	pools := map[string]pipeline.Pool{}
-	for name, p := range conf.Pools {
-		s.pools[name] = newPool(p, s.counts.pool(name), log.With("pool", name))
-		pools[name] = s.pools[name]
-	}
-	var err error
-	s.runner, err = pipeline.NewRunner(&pipeline.RunnerOptions{
-		Pools: pools, Remotes: s.remotes.catalog, Limiter: s.limiter, Budget: s.budget, Logger: log,
-		Observer: task.Tee(&s.runs, s.counts, observer),
-	})
-	if err != nil {
+	s.observer = task.Tee(&s.runs, s.counts, observer)
+	if err := s.adopt(conf); err != nil {
 		return nil, errors.Join(err, held.close())
 	}
 	return s, nil
 }
 
-// close logs out everywhere, and gives the state folder back.
+// close ends the last configuration, once nothing runs, and gives the state folder back.
 func (s *service) close() error {
-	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(s.pools)) {
-		if err := s.pools[name].close(); err != nil {
-			errs = append(errs, fmt.Errorf("pool %s: %w", name, err))
-		}
-	}
+	err := s.drop(s.current())
 	if s.story != nil {
-		errs = append(errs, s.story.Close())
+		err = errors.Join(err, s.story.Close())
 	}
-	return errors.Join(append(errs, s.state.close())...)
+	return errors.Join(err, s.state.close())
 }
 
-// runJob runs a job by the schedule, which is "" for one without any.
-func (s *service) runJob(ctx context.Context, name, schedule string) (*task.Run, error) {
-	job := s.conf.Job(name)
-	ids, err := job.RemoteIDs()
+// prune removes the runs that are too old, or too many, from the log.
+func (s *service) prune(ctx context.Context) {
+	history := s.current().conf.History
+	keep := task.Keep{Bytes: history.Bytes()}
+	if history.Days > 0 {
+		keep.Since = time.Now().AddDate(0, 0, -history.Days)
+	}
+	n, err := s.story.Prune(keep)
 	if err != nil {
-		return nil, err
+		s.log.WarnContext(ctx, "old runs cannot be removed", "error", err)
 	}
-	release := s.remotes.hold(ids)
-	run, err := s.runner.Run(ctx, job, s.optionsOf(schedule))
-	if closing := release(); closing != nil {
-		s.log.WarnContext(ctx, "a repository did not close", "job", name, "error", closing)
+	if n > 0 {
+		s.log.InfoContext(ctx, "old runs were removed from the log", "runs", n)
 	}
-	return run, err
-}
-
-func (s *service) optionsOf(schedule string) *pipeline.RunOptions {
-	opts := &pipeline.RunOptions{}
-	if own := s.conf.Schedules[schedule]; own != nil {
-		opts.ScheduleID = own.ID
-	}
-	return opts
 }

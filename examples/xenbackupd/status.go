@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/xenbackup/xenbackup/examples/internal/config"
 	"github.com/xenbackup/xenbackup/examples/internal/live"
 	"github.com/xenbackup/xenbackup/pipeline"
 	"github.com/xenbackup/xenbackup/pipeline/task"
@@ -20,6 +21,22 @@ type status struct {
 	Pools     []poolStatus     `json:"pools"`
 	Slots     []slotStatus     `json:"slots"`
 	Memory    memoryStatus     `json:"memory"`
+	Config    configStatus     `json:"config"`
+	Coverage  coverageStatus   `json:"coverage"`
+}
+
+// configStatus is what became of the last SIGHUP.
+type configStatus struct {
+	File     string    `json:"file"`
+	Reloaded time.Time `json:"reloaded,omitzero"` // or tried to be
+	Error    string    `json:"error,omitempty"`
+}
+
+// coverageStatus are the VMs that no job with a schedule backs up.
+type coverageStatus struct {
+	Looked      time.Time     `json:"looked,omitzero"`
+	Error       string        `json:"error,omitempty"` // pools that could not be asked
+	Unprotected []unprotected `json:"unprotected"`
 }
 
 // scheduleStatus is how a schedule stands, or a job that has none.
@@ -62,15 +79,23 @@ type memoryStatus struct {
 }
 
 func (d *daemon) status() status {
+	g := d.current()
 	st := status{
-		Started: d.started, Stopping: d.stopping.Load(), Runs: d.runs.Active(), Slots: d.slots(),
-		Memory: memoryStatus{d.budget.InUse(), d.budget.Limit()},
+		Started: d.started, Stopping: d.stopping.Load(), Runs: d.runs.Active(), Slots: d.slots(g),
+		Memory: memoryStatus{g.budget.InUse(), g.budget.Limit()}, Config: configStatus{File: g.conf.File},
+	}
+	var err error
+	if st.Config.Reloaded, err = d.reloaded.last(); err != nil {
+		st.Config.Error = err.Error()
+	}
+	if st.Coverage.Unprotected, st.Coverage.Looked, err = d.coverage.known(); err != nil {
+		st.Coverage.Error = err.Error()
 	}
 	for _, own := range d.scheduler.Status() {
-		st.Schedules = append(st.Schedules, d.scheduleStatus(own))
+		st.Schedules = append(st.Schedules, scheduleStatusOf(g.conf, own))
 	}
-	for _, name := range slices.Sorted(maps.Keys(d.pools)) {
-		connected, err := d.pools[name].state()
+	for _, name := range slices.Sorted(maps.Keys(g.pools)) {
+		connected, err := g.pools[name].state()
 		own := poolStatus{Name: name, Connected: connected}
 		if err != nil {
 			own.Error = err.Error()
@@ -80,12 +105,12 @@ func (d *daemon) status() status {
 	return st
 }
 
-func (d *daemon) scheduleStatus(own schedule.Status) scheduleStatus {
+func scheduleStatusOf(in *config.Config, own schedule.Status) scheduleStatus {
 	st := scheduleStatus{Name: own.ID, Enabled: own.Enabled, Running: own.Running, Waiting: own.Waiting}
-	if conf := d.conf.Schedules[own.ID]; conf != nil {
+	if conf := in.Schedules[own.ID]; conf != nil {
 		st.Job = conf.Job
 	} else {
-		for job := range d.conf.Jobs {
+		for job := range in.Jobs {
 			if byHand(job) == own.ID {
 				st.Name, st.Job, st.Enabled = "", job, false
 			}
@@ -103,9 +128,9 @@ func (d *daemon) scheduleStatus(own schedule.Status) scheduleStatus {
 	return st
 }
 
-func (d *daemon) slots() []slotStatus {
+func (d *daemon) slots(g *generation) []slotStatus {
 	var all []slotStatus
-	for _, name := range slices.Sorted(maps.Keys(d.pools)) {
+	for _, name := range slices.Sorted(maps.Keys(g.pools)) {
 		for _, op := range []pipeline.Op{pipeline.OpSnapshot, pipeline.OpDiskExport, pipeline.OpVMExport} {
 			key := pipeline.Key{Pool: name, Op: op}
 			f := d.limiter.Figures(key)
@@ -120,23 +145,39 @@ func (d *daemon) slots() []slotStatus {
 
 // look sets the metrics that are looked up.
 func (d *daemon) look() {
-	to := &d.counts.looked
+	to, g := &d.counts.looked, d.current()
 	to.active.Set(float64(len(d.runs.Active())))
-	to.memory.Set(float64(d.budget.InUse()))
-	to.limit.Set(float64(d.budget.Limit()))
+	to.memory.Set(float64(g.budget.InUse()))
+	to.limit.Set(float64(g.budget.Limit()))
 	to.next.Reset()
 	for _, own := range d.scheduler.Status() {
 		if !own.Next.IsZero() {
 			to.next.Set(seconds(own.Next), own.ID)
 		}
 	}
-	for name, p := range d.pools {
+	to.connected.Reset()
+	for name, p := range g.pools {
 		connected, _ := p.state()
-		to.connected.Set(map[bool]float64{true: 1}[connected], name)
+		to.connected.Set(oneIf(connected), name)
 	}
-	for _, slot := range d.slots() {
+	to.resetSlots()
+	for _, slot := range d.slots(g) {
 		to.inUse.Set(float64(slot.InUse), slot.Pool, string(slot.Operation))
 		to.waiting.Set(float64(slot.Waiting), slot.Pool, string(slot.Operation))
 		to.waited.Set(slot.waited, slot.Pool, string(slot.Operation))
 	}
+	if n, at := d.coverage.count(); !at.IsZero() {
+		to.unprotected.Set(float64(n))
+		to.covered.Set(seconds(at))
+	}
+	if at, err := d.reloaded.last(); !at.IsZero() {
+		to.reloaded.Set(oneIf(err == nil))
+	}
+}
+
+func oneIf(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }

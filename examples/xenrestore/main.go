@@ -48,7 +48,7 @@ func program() *command.Program {
 
 func main() {
 	signal.Ignore(syscall.SIGPIPE) // a write to a closed pipe is an error, after which leases and files are given back
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), command.Interrupts()...)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, command.IsTerminal(os.Stderr))
 	os.Exit(code)

@@ -6,11 +6,10 @@ import (
 	"strings"
 )
 
-const leastMemory = 32 << 20
-
-// parseBytes reads a number of bytes such as 256MiB; "" is 0.
-func parseBytes(text string) (int64, error) {
-	if text == "" {
+// parseBytes reads a number of bytes such as 256MiB, which is not less than some; "" and
+// "0" are 0.
+func parseBytes(text string, least int64) (int64, error) {
+	if text == "" || text == "0" {
 		return 0, nil
 	}
 	number, shift := text, 0
@@ -23,8 +22,8 @@ func parseBytes(text string) (int64, error) {
 	if err != nil || n < 0 || n > 1<<40>>shift {
 		return 0, fmt.Errorf("%q is not a number of bytes such as 256MiB", text)
 	}
-	if n <<= shift; n < leastMemory {
-		return 0, fmt.Errorf("%q: at least 32MiB are needed", text)
+	if n <<= shift; n < least {
+		return 0, fmt.Errorf("%q: at least %dMiB are needed", text, least>>20)
 	}
 	return n, nil
 }

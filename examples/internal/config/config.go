@@ -18,6 +18,8 @@ import (
 
 // Config is what the file says.
 type Config struct {
+	// File is where it is.
+	File string `yaml:"-"`
 	// State is the folder for what the program has to remember.
 	State string `yaml:"state"`
 	// Listen is where status, metrics and commands are served: a loopback address and a
@@ -27,6 +29,11 @@ type Config struct {
 	Metrics string `yaml:"metrics"`
 	// Grace is how long backups may go on after a signal to stop, before they are cancelled.
 	Grace time.Duration `yaml:"grace"`
+
+	// Coverage is how often pools are asked for VMs that no job backs up; 0 is never.
+	Coverage time.Duration `yaml:"coverage"`
+	// History bounds the log of runs.
+	History History `yaml:"history"`
 
 	Limits    Limits               `yaml:"limits"`
 	Pools     map[string]*Pool     `yaml:"pools"`
@@ -48,6 +55,17 @@ type Limits struct {
 	memory int64
 }
 
+// History says which runs stay in the log; 0 is no bound.
+type History struct {
+	Days int    `yaml:"days"` // those of so many
+	Size string `yaml:"size"` // the newest, as many as take so much, such as 256MiB
+
+	bytes int64
+}
+
+// Bytes returns Size as a number.
+func (h *History) Bytes() int64 { return h.bytes }
+
 // names are those of pools, remotes, jobs and schedules: they become names of
 // folders and labels.
 var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
@@ -62,7 +80,7 @@ func Load(file string) (*Config, []Problem) {
 		j.wrong(err.Error())
 		return nil, j.problems
 	}
-	c := &Config{Grace: time.Minute}
+	c := &Config{File: file, Grace: time.Minute, Coverage: time.Hour, History: History{Days: 365, Size: "256MiB"}}
 	if !j.decode(string(text), c) {
 		return nil, j.problems
 	}
@@ -98,8 +116,10 @@ func (j *judge) general(c *Config) {
 	if c.State == "" {
 		j.wrong("needed: a folder for what has to be remembered, such as /var/lib/xenbackupd", "state")
 	}
-	if c.Grace < 0 {
-		j.wrong("negative", "grace")
+	for key, value := range map[string]time.Duration{"grace": c.Grace, "coverage": c.Coverage} {
+		if value < 0 {
+			j.wrong("negative", key)
+		}
 	}
 	if c.Listen != "" && !isLoopback(c.Listen) {
 		j.wrong("commands are taken there: it must be a loopback address and a port, such as 127.0.0.1:9745. For /metrics alone there is the key metrics", "listen")
@@ -115,8 +135,19 @@ func (j *judge) general(c *Config) {
 		}
 	}
 	var err error
-	if c.Limits.memory, err = parseBytes(c.Limits.Memory); err != nil {
+	if c.Limits.memory, err = parseBytes(c.Limits.Memory, 32<<20); err != nil {
 		j.wrong(err.Error(), "limits", "memory")
+	}
+	j.history(&c.History)
+}
+
+func (j *judge) history(h *History) {
+	if h.Days < 0 {
+		j.wrong("negative", "history", "days")
+	}
+	var err error
+	if h.bytes, err = parseBytes(h.Size, 1<<20); err != nil {
+		j.wrong(err.Error(), "history", "size")
 	}
 }
 

@@ -153,7 +153,7 @@ func TestDoubtsAreWarnings(t *testing.T) {
 		{"http", "https:", "http:", "c.yaml:6: warning: pools.main.url: http"},
 		{"long chain", "retention: 14\n    full_interval: 7", "retention: 120", "warning: schedules.nightly: fullInterval: chains"},
 		{"misspelt setting", "concurrency: 4", "concurency: 4", `warning: jobs.nightly.settings: the library knows no setting "concurency"`},
-		{"setting not acted on", "concurrency: 4", "offlineBackup: true", "warning: jobs.nightly: offlineBackup: not supported"},
+		{"setting not acted on", "concurrency: 4", "preferNbd: true", "warning: jobs.nightly: preferNbd: not supported"},
 		{"never due", `cron: "@weekly"`, "enabled: true", "warning: schedules.both: without cron"},
 	} {
 		_, said, ok := load(t, strings.Replace(good, row.old, row.new, 1))

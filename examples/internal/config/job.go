@@ -148,7 +148,7 @@ func (j *judge) scope(job *pipeline.Job, scope string, settings map[string]any, 
 		return
 	}
 	for _, key := range slices.Sorted(maps.Keys(settings)) {
-		if !isKnown(key) {
+		if !pipeline.IsSetting(key) {
 			j.warn(fmt.Sprintf("the library knows no setting %q, and passes over it", key), where...)
 		}
 	}
@@ -166,17 +166,6 @@ func (j *judge) scope(job *pipeline.Job, scope string, settings map[string]any, 
 		job.Settings = map[string]json.RawMessage{}
 	}
 	job.Settings[scope] = text
-}
-
-// isKnown says whether the library acts on a setting, or says that it does not: it
-// refuses a value that none can have.
-func isKnown(key string) bool {
-	text, err := json.Marshal(map[string]any{key: map[string]int{"": 1}})
-	if err != nil {
-		return false
-	}
-	s, err := (&pipeline.Job{Settings: map[string]json.RawMessage{"": text}}).Resolve("")
-	return err != nil || s.LongTerm != nil || len(s.NotHonoured) > 0 || key == "timezone"
 }
 
 // imported reads a job of Xen Orchestra's.

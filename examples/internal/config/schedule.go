@@ -202,6 +202,27 @@ func (s *Schedule) Policy() schedule.Overlap {
 	return schedule.Skip
 }
 
+// Scheduled are the jobs that a schedule runs by itself, alone or in a sequence.
+func (c *Config) Scheduled() []*pipeline.Job {
+	due := map[string]bool{}
+	for _, s := range c.Schedules {
+		if !s.On() || s.when == nil {
+			continue
+		}
+		due[s.Job] = true
+		for _, part := range s.Sequence {
+			due[c.Schedules[part].Job] = true
+		}
+	}
+	var jobs []*pipeline.Job
+	for _, name := range slices.Sorted(maps.Keys(c.built)) {
+		if due[name] {
+			jobs = append(jobs, c.built[name])
+		}
+	}
+	return jobs
+}
+
 // ScheduleOf is the schedule by which a job runs by hand: the named one, or its
 // only one; of several one must be named. "" is for a job without any.
 func (c *Config) ScheduleOf(job, named string) (string, error) {

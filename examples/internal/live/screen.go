@@ -78,7 +78,7 @@ func (s *Screen) end(e task.Event) {
 	case isVM && e.Err == nil:
 		s.out.Printf("  %s: %s", s.of(e), e.Status)
 	case e.Err != nil && e.Parent != "":
-		s.out.Printf("  %s: %s: %v", s.of(e), e.Status, e.Err)
+		s.out.Printf("  %s: %s: %s", s.of(e), e.Status, strings.ReplaceAll(e.Err.Error(), "\n", "\n    "))
 	}
 }
 
@@ -112,6 +112,9 @@ func Line(r Run) string {
 		}
 	}
 	var b strings.Builder
+	if r.Selected+len(r.VMs) == 0 {
+		return "looking for the VMs"
+	}
 	fmt.Fprintf(&b, "%d of %d VMs", ended, max(r.Selected, len(r.VMs)))
 	if r.Total > 0 {
 		fmt.Fprintf(&b, ", %s of %s", progress.Bytes(r.Done), progress.Bytes(r.Total))
