@@ -20,15 +20,43 @@ func (v *vmRun) backUpArchive(ctx context.Context) error {
 	if err := v.requireTarget(); err != nil {
 		return v.causeOr(ctx, err)
 	}
-	source, err := v.archiveSource(ctx, gens)
+	if !v.needsSnapshot() {
+		return v.backUpItself(ctx, gens)
+	}
+	if err := v.checkChains(ctx); err != nil {
+		return v.causeOr(ctx, err)
+	}
+	source, err := v.snapshot(ctx, gens, &baseChoice{})
 	if err != nil {
 		return v.causeOr(ctx, err)
 	}
 	if len(v.targets) > 0 {
 		if err := v.archiveToTargets(ctx, source); err != nil {
-			return errors.Join(v.causeOr(ctx, err), v.discardSource(ctx, source))
+			return errors.Join(v.causeOr(ctx, err), v.discard(ctx, source.ref))
 		}
 	}
+	return v.settleArchive(ctx, gens, source)
+}
+
+// backUpItself exports the VM rather than a snapshot. A guest that is shut down for it
+// is down from when its turn to be exported has come until all of it was read.
+func (v *vmRun) backUpItself(ctx context.Context, gens []*generation) error {
+	slot, release, err := v.limiter.Acquire(ctx, Key{Pool: v.poolID, Op: OpVMExport})
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := v.halt(slot); err != nil {
+		return slotError(slot, v.causeOr(ctx, err))
+	}
+	source := &snapshot{ref: v.ref, vm: v.vmAsItWas()}
+	if source.at, err = v.pointTime(slot, gens); err != nil {
+		return slotError(slot, v.causeOr(ctx, err))
+	}
+	if err := v.archiveToTargets(slot, source); err != nil {
+		return slotError(slot, v.causeOr(ctx, err))
+	}
+	release()
 	return v.settleArchive(ctx, gens, source)
 }
 
@@ -38,35 +66,15 @@ func (v *vmRun) needsSnapshot() bool {
 	if v.settings.UnconditionalSnapshot || v.settings.SnapshotRetention > 0 || len(v.excluded) > 0 {
 		return true
 	}
+	if v.settings.OfflineBackup && v.needsHalt() {
+		return false
+	}
 	return !slices.Contains([]string{"Halted", "Suspended"}, v.vm.PowerState)
-}
-
-// archiveSource returns what is to be exported: a new snapshot, or the VM itself.
-func (v *vmRun) archiveSource(ctx context.Context, gens []*generation) (*snapshot, error) {
-	if v.needsSnapshot() {
-		if err := v.checkChains(ctx); err != nil {
-			return nil, err
-		}
-		return v.snapshot(ctx, gens, &baseChoice{})
-	}
-	at, err := v.pointTime(ctx, gens)
-	if err != nil {
-		return nil, err
-	}
-	return &snapshot{ref: v.ref, vm: v.vmAsItWas(), at: at}, nil
 }
 
 // isVM says that the source of an export is the VM itself, which is nobody's to
 // destroy.
 func (v *vmRun) isVM(source *snapshot) bool { return source.ref == v.ref }
-
-// discardSource destroys the snapshot of a run that failed.
-func (v *vmRun) discardSource(ctx context.Context, source *snapshot) error {
-	if v.isVM(source) {
-		return nil
-	}
-	return v.discard(ctx, source.ref)
-}
 
 // archiveToTargets moves the archive to the targets and commits. After an error no
 // target has the point.
@@ -84,7 +92,9 @@ func (v *vmRun) archiveToTargets(ctx context.Context, source *snapshot) error {
 	if m.VMSnapshot, err = json.Marshal(source.vm); err != nil {
 		return err
 	}
-	if err := v.exportArchive(ctx, source); err != nil {
+	err = v.exportArchive(ctx, source)
+	v.startEarly(ctx)
+	if err != nil {
 		return err
 	}
 	v.eachTarget(func(t *target) { t.commit(ctx, m) })

@@ -55,7 +55,7 @@ func TestWarningsSayWhatMayDisappoint(t *testing.T) {
 		Settings: map[string]json.RawMessage{
 			"":        json.RawMessage(`{"deleteFirst":true,"timezone":"UTC"}`),
 			"nightly": json.RawMessage(`{"exportRetention":90,"longTermRetention":{"monthly":{"retention":12}}}`),
-			"hourly":  json.RawMessage(`{"exportRetention":200,"fullInterval":24,"offlineBackup":true,"snapshotRetention":30}`),
+			"hourly":  json.RawMessage(`{"exportRetention":200,"fullInterval":24,"preferNbd":true,"snapshotRetention":30}`),
 		},
 	}
 	require.NoError(t, job.Validate())
@@ -64,7 +64,7 @@ func TestWarningsSayWhatMayDisappoint(t *testing.T) {
 		texts = append(texts, w.String())
 	}
 	require.Equal(t, []string{
-		"scope hourly: offlineBackup: not supported, and passed over",
+		"scope hourly: preferNbd: not supported, and passed over: disks are read as streams",
 		"scope hourly: deleteFirst: expired points are deleted before the new one is safe",
 		"scope hourly: snapshotRetention: chains of 30 snapshots are more than most storages bear; they end at 30",
 		"scope nightly: fullInterval: chains may grow to 102 links; files are restored from up to 99: have a full backup at least every 99 runs, or keep fewer points",
@@ -106,7 +106,7 @@ func TestJobWithoutRemotesHasNone(t *testing.T) {
 func TestSettingsCascade(t *testing.T) {
 	job := pipeline.Job{Settings: map[string]json.RawMessage{
 		"":     json.RawMessage(`{"concurrency": 0, "exportRetention": 3, "deleteFirst": true, "fullInterval": null, "preferNbd": false}`),
-		"sch":  json.RawMessage(`{"exportRetention": 7, "snapshotRetention": 1, "fullInterval": 5, "offlineBackup": true}`),
+		"sch":  json.RawMessage(`{"exportRetention": 7, "snapshotRetention": 1, "fullInterval": 5, "preferNbd": true, "offlineSnapshot": true}`),
 		"vm":   json.RawMessage(`{"exportRetention": 0, "diskPerVmConcurrency": 4, "maxMergedDeltasPerRun": 0}`),
 		"repo": json.RawMessage(`{"deleteFirst": false, "reportWhen": "always"}`),
 	}}
@@ -126,12 +126,12 @@ func TestSettingsCascade(t *testing.T) {
 		})},
 		"the schedule wins over the job": {[]string{"", "sch"}, with(func(s *pipeline.Settings) {
 			s.Concurrency, s.ExportRetention, s.DeleteFirst, s.SnapshotRetention, s.FullInterval = 0, 7, true, 1, 5
-			s.NotHonoured = []string{"offlineBackup"}
+			s.OfflineSnapshot, s.NotHonoured = true, []string{"preferNbd"}
 		})},
 		"the VM and the target win over the schedule": {[]string{"", "sch", "vm", "repo"}, with(func(s *pipeline.Settings) {
 			s.Concurrency, s.SnapshotRetention, s.FullInterval, s.DiskPerVMConcurrency = 0, 1, 5, 4
 			s.MaxMergedDeltasPerRun, s.ReportWhen = 0, "always"
-			s.NotHonoured = []string{"offlineBackup"}
+			s.OfflineSnapshot, s.NotHonoured = true, []string{"preferNbd"}
 		})},
 		"a scope that is not there": {[]string{"other"}, defaults},
 	} {
@@ -160,6 +160,7 @@ func TestValidateSaysWhatIsWrong(t *testing.T) {
 		`setting exportRetention: "x": not a whole`:              settings(`{"exportRetention":"x"}`),
 		`setting exportRetention: -1: negative`:                  settings(`{"exportRetention":-1}`),
 		`setting exportRetention: 1.5: not a whole`:              settings(`{"exportRetention":1.5}`),
+		`setting offlineBackup: true: not with`:                  settings(`{"offlineBackup":true,"snapshotRetention":1}`),
 		`setting deleteFirst: 1: neither true nor false`:         settings(`{"deleteFirst":1}`),
 		`setting reportWhen: 1: not a string`:                    settings(`{"reportWhen":1}`),
 		`{"daily":{"retention":7}}: needs the setting timezone`:  settings(`{"longTermRetention":{"daily":{"retention":7}}}`),

@@ -85,7 +85,7 @@ func (j *jobRun) run(ctx context.Context) error {
 	}
 	j.story.Info("vms", map[string]any{"vms": ids})
 	for _, key := range j.settings.NotHonoured {
-		j.story.Warning("setting not supported, and passed over", map[string]any{"setting": key})
+		j.story.Warning("setting not supported, and passed over", map[string]any{"setting": key, "reason": passedOver[key]})
 	}
 	if j.remotes, err = j.openRemotes(ctx, j.job, j.story); err != nil {
 		return err

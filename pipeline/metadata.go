@@ -62,7 +62,7 @@ func (v *vmRun) vmAsItWas() *xapi.VM {
 		}
 	}
 	vm.OtherConfig = maps.Clone(vm.OtherConfig)
-	for _, key := range resetKeys() {
+	for _, key := range append(resetKeys(), keyStart) {
 		delete(vm.OtherConfig, key)
 	}
 	return &vm

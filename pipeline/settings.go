@@ -39,6 +39,15 @@ type Settings struct {
 	// snapshot too. Otherwise these are exported themselves, unless the job keeps
 	// snapshots or a disk is left out, and cannot be started meanwhile.
 	UnconditionalSnapshot bool
+	// OfflineBackup shuts a running guest down and starts it again when all of it was
+	// read; a full backup is then made without a snapshot. It excludes
+	// SnapshotRetention.
+	OfflineBackup bool
+	// OfflineSnapshot shuts a running guest down for the time of the snapshot.
+	OfflineSnapshot bool
+	// CheckpointSnapshot takes the memory of a running or suspended VM along, so that
+	// what is restored goes on where it was. It yields to the two above.
+	CheckpointSnapshot bool
 	// MaxMergedDeltasPerRun bounds how many points of a target expire in one run,
 	// the oldest first: no bound when absent, and none expires for 0.
 	MaxMergedDeltasPerRun int
@@ -101,7 +110,31 @@ func (j *Job) Resolve(scopes ...string) (Settings, error) {
 
 func decodeSettings(raw map[string]json.RawMessage) (Settings, error) {
 	s := Settings{Concurrency: DefaultConcurrency, MaxMergedDeltasPerRun: math.MaxInt, ReportWhen: "failure"}
-	targets := map[string]any{
+	targets := s.fields()
+	for key, value := range raw {
+		if isUnset(value) {
+			continue
+		}
+		if target, ok := targets[key]; ok {
+			if err := decodeSetting(key, value, target); err != nil {
+				return Settings{}, err
+			}
+		} else if passedOver[key] != "" && !isOff(value) {
+			s.NotHonoured = append(s.NotHonoured, key)
+		}
+	}
+	slices.Sort(s.NotHonoured)
+	if s.OfflineBackup && s.SnapshotRetention > 0 {
+		return Settings{}, &SettingError{
+			Key: "offlineBackup", Value: "true", Reason: "not with a snapshotRetention above 0: it is to do without snapshots",
+		}
+	}
+	return s, s.decodeLongTerm(raw)
+}
+
+// fields returns where the settings go that are decoded one by one.
+func (s *Settings) fields() map[string]any {
+	return map[string]any{
 		"exportRetention":       &s.ExportRetention,
 		"snapshotRetention":     &s.SnapshotRetention,
 		"fullInterval":          &s.FullInterval,
@@ -112,26 +145,15 @@ func decodeSettings(raw map[string]json.RawMessage) (Settings, error) {
 		"unconditionalSnapshot": &s.UnconditionalSnapshot,
 		"maxMergedDeltasPerRun": &s.MaxMergedDeltasPerRun,
 		"reportWhen":            &s.ReportWhen,
+		"offlineBackup":         &s.OfflineBackup,
+		"offlineSnapshot":       &s.OfflineSnapshot,
+		"checkpointSnapshot":    &s.CheckpointSnapshot,
 
 		"nRetriesVmBackupFailures": &s.Retries,
 		"timeout":                  &s.Timeout,
 		"vmTimeout":                &s.VMTimeout,
 		"maxExportRate":            &s.MaxExportRate,
 	}
-	for key, value := range raw {
-		if isUnset(value) {
-			continue
-		}
-		if target, ok := targets[key]; ok {
-			if err := decodeSetting(key, value, target); err != nil {
-				return Settings{}, err
-			}
-		} else if slices.Contains(notHonoured, key) && !isOff(value) {
-			s.NotHonoured = append(s.NotHonoured, key)
-		}
-	}
-	slices.Sort(s.NotHonoured)
-	return s, s.decodeLongTerm(raw)
 }
 
 func (s *Settings) decodeLongTerm(raw map[string]json.RawMessage) (err error) {
@@ -204,12 +226,4 @@ func decodeSetting(key string, value json.RawMessage, target any) error {
 		}
 	}
 	return nil
-}
-
-// notHonoured are XO's settings that change what a backup is or how it is made.
-// A run without them is still a backup.
-var notHonoured = []string{
-	"cbtDestroySnapshotData", "checkpointSnapshot", "healthCheckSr",
-	"offlineBackup", "offlineSnapshot", "preferNbd", "synchronizedSnapshot",
-	"distributeBackups", "distributeReplications", "copyRetention", "skipDeleteOldEntries", "validateVhdStreams",
 }

@@ -170,10 +170,10 @@ func TestDiskThatGrewAsADirectoryIsExportedInFull(t *testing.T) {
 
 func TestUnsupportedSettingIsAWarningNotSilence(t *testing.T) {
 	w := newWorld(t, "r")
-	w.set(`{"exportRetention":1,"offlineBackup":true}`)
+	w.set(`{"exportRetention":1,"preferNbd":true,"mergeBackupsSynchronously":true}`)
 	run := w.mustRun()
 	require.Len(t, run.Warnings(), 1)
-	require.Equal(t, map[string]any{"setting": "offlineBackup"}, run.Warnings()[0].Data)
+	require.Equal(t, map[string]any{"setting": "preferNbd", "reason": "disks are read as streams"}, run.Warnings()[0].Data)
 }
 
 func TestRefusedJobHasARunThatSaysWhy(t *testing.T) {

@@ -47,8 +47,9 @@ func exportedEntries(chainLength int) []entry {
 	return []entry{{keyChainLength, strconv.Itoa(chainLength)}, {keyExported, "true"}}
 }
 
-// takeSnapshot takes a snapshot of the VM under the temporary name. When it
-// fails a snapshot may have been made all the same: sweepTemp finds it.
+// takeSnapshot takes a snapshot of the VM under the temporary name, of a guest that is
+// shut down before it if the settings want that: not before it is this one's turn. When
+// it fails a snapshot may have been made all the same: sweepTemp finds it.
 func (v *vmRun) takeSnapshot(ctx context.Context) (xapi.Ref[xapi.VM], error) {
 	slot, release, err := v.limiter.Acquire(ctx, Key{Pool: v.poolID, Op: OpSnapshot})
 	if err != nil {
@@ -60,16 +61,39 @@ func (v *vmRun) takeSnapshot(ctx context.Context) (xapi.Ref[xapi.VM], error) {
 		slot, cancel = context.WithTimeoutCause(slot, v.snapshotTimeout, ErrSnapshotTimeout)
 		defer cancel()
 	}
-	var ref xapi.Ref[xapi.VM]
+	if err := v.halt(slot); err != nil {
+		return "", slotError(slot, err)
+	}
+	ref, err := v.snapshotUnder(slot)
+	err = slotError(slot, err)
+	release()
+	if !v.settings.OfflineBackup {
+		v.startEarly(ctx)
+	}
+	return ref, err
+}
+
+// snapshotUnder takes the snapshot, with or without memory, as the settings say.
+func (v *vmRun) snapshotUnder(slot context.Context) (ref xapi.Ref[xapi.VM], err error) {
+	switch {
+	case !v.wantsMemory():
+	case len(v.excluded) > 0: // memory knows all disks
+		v.task.Warning("snapshot without memory, since disks are left out", nil)
+	default:
+		err = v.pool.CallAsync(slot, "VM.checkpoint", &ref, v.ref, tempSnapshotName)
+		if !errors.Is(err, xapi.ErrVMBadPowerState) { // else it was stopped meanwhile
+			return ref, err
+		}
+	}
 	if len(v.excluded) > 0 {
 		err = v.pool.CallAsync(slot, "VM.snapshot", &ref, v.ref, tempSnapshotName, v.excluded)
 		if !errors.Is(err, xapi.ErrMessageParameterCountMismatch) {
-			return ref, slotError(slot, err)
+			return ref, err
 		}
 		// a pool that cannot leave disks out takes them along; see destroyExcluded
 	}
 	err = v.pool.CallAsync(slot, "VM.snapshot", &ref, v.ref, tempSnapshotName)
-	return ref, slotError(slot, err)
+	return ref, err
 }
 
 // slotError explains an error by the loss of the slot, if that was the cause.
@@ -138,6 +162,12 @@ func (v *vmRun) tagSnapshot(ctx context.Context, s *snapshot) error {
 	}
 	if err := v.pool.Call(ctx, "VM.set_is_a_template", nil, s.ref, false); err != nil {
 		return err
+	}
+	if _, marked := s.vm.OtherConfig[keyStart]; marked { // the VM's, not the snapshot's
+		if err := removeEntry(ctx, v.pool, "VM", s.ref, "other_config", keyStart); err != nil {
+			return err
+		}
+		delete(s.vm.OtherConfig, keyStart)
 	}
 	if err := tag(ctx, v.pool, "VM", s.ref, entries); err != nil {
 		return err

@@ -57,6 +57,8 @@ type vmRun struct {
 	vm       *xapi.VM // before the run touched it
 	live     []liveDisk
 	excluded []xapi.Ref[xapi.VDI] // disks that are not to be backed up
+	halted   bool                 // the guest is down, or about to be, and to be started again
+	down     *intention           // that it is
 }
 
 // alive returns the targets that have not failed.
@@ -83,8 +85,8 @@ func (v *vmRun) requireTarget() error {
 
 // run backs the VM up. Whatever it began is undone when it fails, also after ctx
 // has ended: the locks are released, points that were not committed are gone,
-// the VM can migrate again, and the new snapshot is destroyed, while the one
-// that is the base of the next delta stays.
+// the VM can migrate again, a guest that was shut down runs, and the new snapshot is
+// destroyed, while the one that is the base of the next delta stays.
 func (v *vmRun) run(ctx context.Context) (err error) {
 	if err := v.guard(ctx); err != nil {
 		return err
@@ -107,6 +109,7 @@ func (v *vmRun) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, v.start(ctx)) }()
 	if v.isFull() {
 		return v.backUpArchive(ctx)
 	}
@@ -132,6 +135,7 @@ func (v *vmRun) guard(ctx context.Context) error {
 		return err
 	}
 	v.vm = vm
+	v.heedTags()
 	if _, blocked := vm.BlockedOperations["start"]; blocked && vm.OtherConfig[keyJob] == v.job.ID {
 		return ErrOwnReplica
 	}
@@ -202,6 +206,9 @@ func (v *vmRun) backUp(ctx context.Context) error {
 // tidy undoes what a run that was killed may have left on the VM, and returns
 // what earlier runs left on purpose.
 func (v *vmRun) tidy(ctx context.Context) ([]*generation, error) {
+	if err := v.wake(ctx); err != nil {
+		return nil, err
+	}
 	if err := v.sweepTemp(ctx); err != nil {
 		return nil, fmt.Errorf("remove the snapshot of an interrupted run: %w", err)
 	}
@@ -342,7 +349,9 @@ func (v *vmRun) toTargets(ctx context.Context, snap *snapshot, choice *baseChoic
 	if err != nil {
 		return err
 	}
-	if err := v.exportDisks(ctx, snap); err != nil {
+	err = v.exportDisks(ctx, snap)
+	v.startEarly(ctx)
+	if err != nil {
 		return err
 	}
 	v.eachTarget(func(t *target) {

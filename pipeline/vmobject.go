@@ -35,7 +35,7 @@ func (o objects) object(vm *xapi.VM) selector.VM {
 	object := selector.VM{
 		"type": typeOf(vm), "id": vm.UUID, "uuid": vm.UUID,
 		"name_label": vm.NameLabel, "name_description": vm.NameDescription,
-		"power_state": vm.PowerState,
+		"power_state": powerState(vm),
 		"$pool":       o.pool, "$poolId": o.pool, "$container": o.container(vm),
 		"tags": vm.Tags, "other": vm.OtherConfig, "blockedOperations": vm.BlockedOperations,
 		"current_operations": vm.CurrentOperations,
@@ -59,6 +59,15 @@ func (o objects) object(vm *xapi.VM) selector.VM {
 		}
 	}
 	return object
+}
+
+// powerState is that of the VM, but for one that a backup shut down and could not start
+// again: patterns must not lose it for that.
+func powerState(vm *xapi.VM) string {
+	if uuid, _, _ := strings.Cut(vm.OtherConfig[keyStart], " "); uuid == vm.UUID && vm.PowerState == "Halted" {
+		return "Running"
+	}
+	return vm.PowerState
 }
 
 // container is the host on which the VM is, or else the pool.

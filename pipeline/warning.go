@@ -72,7 +72,7 @@ func (j *Job) doubts(s *Settings) []Warning {
 		doubts = append(doubts, Warning{Setting: setting, Text: fmt.Sprintf(format, args...)})
 	}
 	for _, key := range s.NotHonoured {
-		doubt(key, "not supported, and passed over")
+		doubt(key, "not supported, and passed over: %s", passedOver[key])
 	}
 	if links := j.chainLength(s); links > vhd.FileRestoreMaxLinks {
 		doubt("fullInterval", "chains may grow to %d links; files are restored from up to %d: have a full backup at least every %d runs, or keep fewer points",
@@ -83,6 +83,14 @@ func (j *Job) doubts(s *Settings) []Warning {
 	}
 	if s.MaxMergedDeltasPerRun == 0 && j.Mode == ModeDelta {
 		doubt("maxMergedDeltasPerRun", "at 0 no point ever expires")
+	}
+	if s.OfflineBackup || s.OfflineSnapshot {
+		if s.CheckpointSnapshot {
+			doubt("checkpointSnapshot", "a guest that is shut down has no memory to be kept")
+		}
+		if j.Mode == ModeFull && s.OfflineBackup && s.UnconditionalSnapshot {
+			doubt("unconditionalSnapshot", "the guest is down during the export all the same")
+		}
 	}
 	if s.SnapshotRetention > maxKeptSnapshots {
 		doubt("snapshotRetention", "chains of %d snapshots are more than most storages bear; they end at 30", s.SnapshotRetention)
