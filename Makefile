@@ -8,6 +8,7 @@
 #                  power cuts on real file systems, CUTS each (as root); writers that are stopped while others take
 #                  over, STOPS times; locks of machines with wrong clocks, TAKES times;
 #                  servers that crash, freeze and vanish while files are written, ROUNDS each (as root);
+#                  JOBS backups in one process, which must have no more afterwards than before;
 #                  FLIPS flipped bits and ROTS damaged files that verification must name;
 #                  QUESTIONS random expressions, patterns and queries beside Xen Orchestra's libraries
 
@@ -20,6 +21,7 @@ PAIRS ?= 1000
 STOPS ?= 200
 TAKES ?= 10000
 ROUNDS ?= 200
+JOBS ?= 1000
 QUESTIONS ?= 40000
 SEEDS ?= 20000
 FLIPS ?= 5000
@@ -80,6 +82,7 @@ $(NODE_DIR):
 unit:
 	XENBACKUP_PEERS=require $(GO) test -race -shuffle=on -timeout 15m ./...
 	$(GO) test -shuffle=on -timeout 5m ./remote/catalog ./xapi # more of each sweep than the race detector is fast enough for
+	$(GO) test -count=1 -run '^TestManyJobs|^TestSixteen' ./pipeline # the memory of a process is not its own under the race detector
 	XENBACKUP_ZONES=all $(GO) test -run '^TestEveryTurning' ./schedule # and for each time zone
 
 # package:target of each fuzz test
@@ -99,6 +102,7 @@ torture:
 	XENBACKUP_PEERS=require XENBACKUP_QUESTIONS=$(QUESTIONS) $(GO) test -timeout 0 -count=1 -v -run 'XenOrchestraSays$$' ./schedule ./selector
 	XENBACKUP_PEERS=require XENBACKUP_SWEEP=1 XENBACKUP_SEEDS=$(SEEDS) $(GO) test -timeout 0 -count=1 -v -run '^TestModelOf|^TestCycle|Survive|^TestFileWhoseSync' ./remote/catalog
 	XENBACKUP_PEERS=require XENBACKUP_FLIPS=$(FLIPS) XENBACKUP_ROTS=$(ROTS) XENBACKUP_READERS=1000 $(GO) test -timeout 0 -count=1 -v -run '^TestRot|^TestReadersAndRetention' ./remote/catalog
+	XENBACKUP_JOBS=$(JOBS) $(GO) test -timeout 0 -count=1 -v -run '^TestManyJobs' ./pipeline
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
