@@ -181,6 +181,20 @@ func (s *Session) live() error {
 	return nil
 }
 
+// other is what Others promises.
+func (s *Session) other(family, uuid string) (r io.ReaderAt, size int64, ok bool) {
+	for v := range s.All() {
+		if v.content.Family != family || v.content.UUID != uuid || v.r == nil {
+			continue
+		}
+		if ok {
+			return nil, 0, false
+		}
+		r, size, ok = v.r, v.Size, true
+	}
+	return r, size, ok
+}
+
 func (s *Session) reader(family string) (Reader, bool) {
 	i := slices.IndexFunc(s.opts.Readers, func(r Reader) bool { return r.Family == family })
 	if i < 0 {

@@ -130,6 +130,9 @@ func (v *Volume) Open(ctx context.Context) (fsys.FS, error) {
 // openGuarded makes damage of a panic that a hostile volume causes in a reader.
 func openGuarded(ctx context.Context, reader Reader, v *Volume, cacheSize int64) (fs fsys.FS, err error) {
 	defer guard(&err)
+	if reader.OpenAmong != nil {
+		return reader.OpenAmong(ctx, v.r, v.Size, cacheSize, v.session.other)
+	}
 	return reader.Open(ctx, v.r, v.Size, cacheSize)
 }
 

@@ -58,8 +58,8 @@ func Detect(r io.ReaderAt, size int64) (Content, error) {
 			}
 		}
 	}
-	if b.err != nil {
-		return Content{}, b.err
+	if c, ok := b.copy(); ok || b.err != nil {
+		return c, b.err
 	}
 	if b.empty() {
 		return Content{Kind: Empty, Title: "nothing"}, b.err

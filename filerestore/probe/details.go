@@ -62,8 +62,9 @@ func ntfs(b *sample, c *Content) bool {
 	return true
 }
 
-func exfat(b *sample, c *Content) bool {
-	p := b.at(0, 112)
+func exfat(b *sample, c *Content) bool { return exfatBoot(b.at(0, 112), c) }
+
+func exfatBoot(p []byte, c *Content) bool {
 	if p == nil || p[108] < 9 || p[108] > 12 {
 		return false
 	}
@@ -98,8 +99,9 @@ func f2fs(b *sample, c *Content) bool {
 }
 
 // ext tells the version as blkid does: by features that only the newer ones have.
-func ext(b *sample, c *Content) bool {
-	p := b.at(1024, 1024)
+func ext(b *sample, c *Content) bool { return extSuper(b.at(1024, 1024), c) }
+
+func extSuper(p []byte, c *Content) bool {
 	if p == nil {
 		return false
 	}
@@ -125,8 +127,9 @@ func ext(b *sample, c *Content) bool {
 }
 
 // fat has no magic number: all fields must make sense.
-func fat(b *sample, c *Content) bool {
-	p := b.at(0, 512)
+func fat(b *sample, c *Content) bool { return fatBoot(b.at(0, 512), c) }
+
+func fatBoot(p []byte, c *Content) bool {
 	if p == nil || p[0] != 0xEB && p[0] != 0xE9 {
 		return false
 	}

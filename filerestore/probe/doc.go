@@ -8,6 +8,9 @@
 // told apart by [Kind]. Containers come before what may be left over below
 // them: a disk that was encrypted may still begin with what was there before.
 //
+// What has lost its first sectors, and keeps a copy of them, is known by that copy:
+// ext, FAT32 and exFAT.
+//
 // The numbers are public knowledge; they were checked against volumes that the
 // programs' own tools made, where these tools were at hand.
 package probe

@@ -10,6 +10,7 @@ import (
 
 	"github.com/xenbackup/xenbackup/filerestore/fsys"
 	"github.com/xenbackup/xenbackup/filerestore/fsys/ext"
+	"github.com/xenbackup/xenbackup/filerestore/probe"
 )
 
 // TestDamagedSuperblocksAreReadFromTheirCopies has volumes of several groups
@@ -25,6 +26,9 @@ func TestDamagedSuperblocksAreReadFromTheirCopies(t *testing.T) {
 			for i := damage[0]; i < damage[1]; i++ {
 				raw[i] ^= byte(i) | 1
 			}
+			c, err := probe.Detect(bytes.NewReader(raw), int64(len(raw)))
+			require.NoError(t, err)
+			require.Equal(t, "ext", c.Family)
 			vol, err := ext.Open(t.Context(), bytes.NewReader(raw), int64(len(raw)), nil)
 			require.NoError(t, err)
 			var want manifest

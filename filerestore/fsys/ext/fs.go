@@ -33,11 +33,11 @@ type Options struct {
 type FS struct {
 	*fsys.Paths
 
-	sb       *superblock
-	dev      *device
-	log      *device              // of the journal, if it is not inside the volume
-	fast     map[uint32]*fastNode // what fast commits changed; nil without
-	indexes  names.Cache
+	sb      *superblock
+	dev     *device
+	log     *device              // of the journal, if it is not inside the volume
+	fast    map[uint32]*fastNode // what fast commits changed; nil without
+	indexes names.Cache
 
 	copyGroup uint64 // whose copy of the superblock is used; 0: the first one
 	mu        sync.Mutex

@@ -2,11 +2,13 @@ package fat
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/bits"
 	"strings"
 
 	"github.com/xenbackup/xenbackup/filerestore/fsys"
+	"github.com/xenbackup/xenbackup/filerestore/fsys/internal/clusters"
 )
 
 const bootSize = 512
@@ -34,6 +36,36 @@ type boot struct {
 	extended bool // serial and label are there
 	label    string
 	state    byte // bit 0: in use; bit 1: errors
+}
+
+// backupSector has a copy of the boot sector of FAT32. The boot sector says so
+// itself, but it is the one that is damaged, and there is no other custom.
+const backupSector = 6
+
+// readBoot reads the boot sector, or, of FAT32, its backup where that is
+// damaged.
+func readBoot(dev *clusters.Device) (b *boot, backup bool, err error) {
+	if dev.Size < bootSize {
+		return nil, false, dev.Error("boot sector", 0, fmt.Errorf("%w: volume of %d bytes", fsys.ErrWrongFormat, dev.Size))
+	}
+	var p [bootSize]byte
+	if err := dev.ReadAt(p[:], 0); err != nil {
+		return nil, false, err
+	}
+	b, err = parseBoot(&p)
+	if err == nil || errors.Is(err, fsys.ErrUnsupported) {
+		return b, false, err
+	}
+	for sector := int64(512); sector <= 4096 && backupSector*sector+bootSize <= dev.Size; sector *= 2 {
+		if err := dev.ReadAt(p[:], backupSector*sector); err != nil {
+			return nil, false, err
+		}
+		b, bad := parseBoot(&p)
+		if bad == nil && b.bits == 32 && b.sector == sector && le.Uint16(p[50:]) == backupSector && string(p[82:90]) == "FAT32   " {
+			return b, true, nil
+		}
+	}
+	return nil, false, err
 }
 
 // parseBoot reads a boot sector. That it is one is known by its fields: the

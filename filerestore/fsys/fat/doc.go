@@ -26,7 +26,8 @@
 // # Volumes that were in use
 //
 // FAT has no journal. Where the volume says that it was in use, or has errors on
-// record, where it is cut short, and where the two copies of its table differ
+// record, where the backup of a damaged boot sector was needed (FAT32 has one in
+// sector 6), where it is cut short, and where the two copies of its table differ
 // in a part that was read, [FS.Warnings] says so. The first copy is read, or
 // the one that FAT32 calls active. What FAT32 keeps about free space is not used.
 //

@@ -40,7 +40,7 @@ type FS struct {
 
 var _ fsys.FS = (*FS)(nil)
 
-// Open reads the boot sector of a volume of the given size. ctx is for the
+// Open reads the boot sector of a volume of the given size, or its backup. ctx is for the
 // opening alone: later reads take as long as those of r.
 //
 // Errors: fsys.ErrWrongFormat where there is no such file system,
@@ -58,18 +58,14 @@ func Open(ctx context.Context, r io.ReaderAt, size int64, opts *Options) (*FS, e
 		return nil, err
 	}
 	dev := clusters.NewDevice("fat", r, size, o.CacheSize)
-	if size < bootSize {
-		return nil, dev.Error("boot sector", 0, fmt.Errorf("%w: volume of %d bytes", fsys.ErrWrongFormat, size))
-	}
-	var sector [bootSize]byte
-	if err := dev.ReadAt(sector[:], 0); err != nil {
-		return nil, err
-	}
-	b, err := parseBoot(&sector)
+	b, backup, err := readBoot(dev)
 	if err != nil {
 		return nil, err
 	}
 	f := &FS{boot: b}
+	if backup {
+		f.warnings.Add(fsys.Damaged, "the boot sector is damaged; its backup is used")
+	}
 	t := newTable(dev, b, &f.warnings)
 	heap := &clusters.Heap{Device: dev, Off: b.heap, Size: b.cluster, Count: b.clusters, Next: t.next}
 	root := clusters.Object{First: b.rootCluster, Size: -1}

@@ -13,6 +13,7 @@ import (
 	"github.com/xenbackup/xenbackup/filerestore/fsys"
 	"github.com/xenbackup/xenbackup/filerestore/fsys/fat"
 	"github.com/xenbackup/xenbackup/filerestore/fsys/internal/testvolume"
+	"github.com/xenbackup/xenbackup/filerestore/probe"
 )
 
 var le = binary.LittleEndian
@@ -191,9 +192,28 @@ func TestTheActiveTableIsRead(t *testing.T) {
 	v.raw[40] = 0x81 // the second, and no copies
 	require.NoError(t, v.read("in pieces"))
 	require.Empty(t, v.open().Warnings())
-	v.raw[40] = 0x82
+	v.raw[40], v.raw[6*512+40] = 0x82, 0x82 // in the backup too
 	_, err := fat.Open(t.Context(), bytes.NewReader(v.raw), int64(len(v.raw)), nil)
 	require.ErrorIs(t, err, fsys.ErrCorrupt)
+}
+
+func TestDamagedBootSectorsAreReadFromTheirBackup(t *testing.T) {
+	for _, name := range []string{"fat32", "fat32-pieces"} {
+		v := load(t, name)
+		want := testvolume.Read(t, v.open())
+		clear(v.raw[:512])
+		vol := openBytes(t, v.raw)
+		require.Len(t, vol.Warnings(), 1)
+		require.Equal(t, fsys.Damaged, vol.Warnings()[0].Concern)
+		require.Contains(t, vol.Warnings()[0].Text, "backup")
+		require.Equal(t, want, testvolume.Read(t, vol))
+		c, err := probe.Detect(bytes.NewReader(v.raw), int64(len(v.raw)))
+		require.NoError(t, err)
+		require.Equal(t, "vfat", c.Type)
+		clear(v.raw[6*512:][:512])
+		_, err = fat.Open(t.Context(), bytes.NewReader(v.raw), int64(len(v.raw)), nil)
+		require.ErrorIs(t, err, fsys.ErrWrongFormat)
+	}
 }
 
 func TestDamagedChainsEndInErrors(t *testing.T) {
