@@ -39,7 +39,7 @@ func (v *vmRun) transferArchive(ctx context.Context, source *snapshot) (err erro
 		Compression: compression,
 		// A VM that was suspended is backed up with its memory, and comes back suspended.
 		PreservePowerState: source.vm.PowerState == "Suspended",
-		Name:               "xenbackup: " + v.vm.NameLabel,
+		Name:               "xenbackup: " + v.vm.NameLabel + v.label,
 	})
 	if err != nil {
 		return err

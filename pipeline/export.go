@@ -89,7 +89,7 @@ func (v *vmRun) transferDisk(ctx context.Context, d *snapshotDisk) (err error) {
 // openStream asks the pool for the disk and reads as far as the table of its
 // blocks, from which on the size of what comes is known.
 func (v *vmRun) openStream(ctx context.Context, d *snapshotDisk) (*xapi.Download, *vhd.StreamReader, error) {
-	opts := &xapi.ExportVDIOptions{Format: "vhd", Name: "xenbackup: " + d.vdi.NameLabel}
+	opts := &xapi.ExportVDIOptions{Format: "vhd", Name: "xenbackup: " + d.vdi.NameLabel + v.label}
 	if d.base != nil {
 		opts.Base = d.base.snapshot
 	}

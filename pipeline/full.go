@@ -112,12 +112,16 @@ func (v *vmRun) settleArchive(ctx context.Context, gens []*generation, source *s
 			if err := v.mark(marking, gen, []entry{{keyExported, "true"}}); err != nil {
 				return err
 			}
+			v.taken.done()
 		}
 	}
 	// The snapshot of a run that ends here would stay until the next one.
 	removing, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	v.removeUnused(removing, gens)
+	kept := v.removeUnused(removing, gens)
+	if !v.isVM(source) && !slices.Contains(kept, gens[len(gens)-1]) {
+		v.taken.done()
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -42,6 +42,7 @@ type intent struct {
 	Label      string            `json:"label,omitempty"`
 	Before     map[string]string `json:"before,omitempty"`
 	Ref        string            `json:"ref,omitempty"`
+	Disks      []string          `json:"disks,omitempty"` // of the snapshot Ref
 	Committing bool              `json:"committing,omitempty"`
 }
 

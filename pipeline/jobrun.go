@@ -74,6 +74,7 @@ func (j *jobRun) run(ctx context.Context) error {
 	}
 	j.register(true)
 	defer j.register(false)
+	j.recoverFor(ctx)
 
 	vms, err := j.selectVMs(ctx, j.job, j.opts, j.story)
 	if err != nil {
@@ -101,7 +102,6 @@ func (j *jobRun) run(ctx context.Context) error {
 }
 
 func (j *jobRun) register(runs bool) {
-	j.Runner.opts.State.journal.setLive(j.story.ID(), runs)
 	j.own.mu.Lock()
 	defer j.own.mu.Unlock()
 	if runs {

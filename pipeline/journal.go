@@ -180,15 +180,18 @@ func (j *journal) close() error {
 	return f.Close()
 }
 
-// setLive says that the intents of a run are those of a live run, or not any more.
-func (j *journal) setLive(run string, live bool) {
+// begun says that a run is under way: nobody else undoes what it intends.
+func (j *journal) begun(run string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if live {
-		j.live[run] = true
-	} else {
-		delete(j.live, run)
-	}
+	j.live[run] = true
+}
+
+// ended says that a run is over. What is still intended, it could not undo.
+func (j *journal) ended(run string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.live, run)
 }
 
 // claim returns the intents that no live run has and nobody is undoing, the newest

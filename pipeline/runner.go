@@ -165,12 +165,14 @@ func (r *Runner) Run(ctx context.Context, job *Job, opts *RunOptions) (*task.Run
 	run := task.NewRun(task.Job{ID: job.ID, Name: job.Name, ScheduleID: opts.ScheduleID}, data, r.opts.Observer)
 	log := r.opts.Logger.With("job", job.ID, "run", run.ID())
 	log.InfoContext(ctx, "run started", "schedule", opts.ScheduleID)
+	over := r.opts.State.begin(run.ID(), job.ID)
 	err = errors.Join(job.Validate(), err)
 	if err == nil {
 		j := &jobRun{Runner: r, job: job, opts: opts, settings: settings, story: run, cancels: map[string]context.CancelCauseFunc{}}
 		err = j.run(ctx)
 	}
 	run.Fail(err) // nil is success, as far as the VMs succeeded
+	over()
 	log.InfoContext(ctx, "run ended", "status", string(run.Status()))
 	return run, run.Err()
 }
@@ -214,7 +216,7 @@ func (r *Runner) vmRun(job *Job, opts *RunOptions, vm chosenVM, tk *task.Task) *
 		job: job, schedule: opts.ScheduleID, force: opts.ForceFull,
 		state: r.opts.State, poolID: vm.pool, pool: r.opts.Pools[vm.pool], ref: vm.ref,
 		limiter: r.opts.Limiter, budget: r.opts.Budget, task: tk,
-		snapshotTimeout: r.opts.SnapshotTimeout, unexpectedFull: r.opts.UnexpectedFull,
+		snapshotTimeout: r.opts.SnapshotTimeout, unexpectedFull: r.opts.UnexpectedFull, label: newLabel(),
 	}
 }
 

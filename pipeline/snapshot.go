@@ -213,19 +213,21 @@ func (s *snapshot) generation(schedule string) *generation {
 
 // sweepTemp destroys snapshots of the VM that never got their tags.
 func (v *vmRun) sweepTemp(ctx context.Context) error {
-	var refs []xapi.Ref[xapi.VM]
-	if err := v.pool.Call(ctx, "VM.get_snapshots", &refs, v.ref); err != nil {
-		return err
-	}
-	var errs []error
-	for _, ref := range refs {
-		snap, err := read[xapi.VM](ctx, v.pool, ref, nil)
-		if err == nil && snap != nil && snap.NameLabel == tempSnapshotName {
-			err = destroySnapshot(ctx, v.pool, ref, nil)
+	return eachTemp(ctx, v.pool, v.ref, func(ref xapi.Ref[xapi.VM], vm *xapi.VM) error {
+		disks, err := snapshotDisks(ctx, v.pool, vm)
+		if err != nil {
+			return err
 		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+		noted, err := v.intend(intent{Kind: intentSnapshot, Ref: string(ref), Disks: disks})
+		if err != nil {
+			return err
+		}
+		if err := destroySnapshot(ctx, v.pool, ref, nil); err != nil {
+			return err
+		}
+		noted.done()
+		return nil
+	})
 }
 
 // removeGeneration destroys what a run left on the pool.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/xenbackup/xenbackup/pipeline/task"
 	"github.com/xenbackup/xenbackup/schedule"
@@ -67,6 +68,20 @@ func (s *State) Runs() *task.Log { return s.runs }
 // Schedules is where a [schedule.Scheduler] keeps until when its entries are dealt with.
 func (s *State) Schedules() schedule.Store {
 	return schedule.NewFileStore(filepath.Join(s.dir, "schedules.json"))
+}
+
+// begin notes that a run is under way, until over is called. It is no reason not to run
+// if that cannot be written: the log ends such a run by itself, when it is read.
+func (s *State) begin(run, job string) (over func()) {
+	s.journal.begun(run)
+	var noted *intention
+	if s.runs != nil {
+		noted, _ = s.journal.begin(intent{Kind: intentRun, Time: time.Now().UTC(), Run: run, Job: job})
+	}
+	return func() {
+		noted.done()
+		s.journal.ended(run)
+	}
 }
 
 // Close gives the directory back, once nothing runs any more.

@@ -54,11 +54,22 @@ type vmRun struct {
 
 	targets []*target
 
-	vm       *xapi.VM // before the run touched it
+	vm       *xapi.VM   // before the run touched it
+	label    string     // ends the names of the run's tasks on the pool
+	taken    *intention // of the snapshot of the run
 	live     []liveDisk
 	excluded []xapi.Ref[xapi.VDI] // disks that are not to be backed up
 	halted   bool                 // the guest is down, or about to be, and to be started again
 	down     *intention           // that it is
+}
+
+// targetIDs returns the ids of all targets.
+func (v *vmRun) targetIDs() []string {
+	ids := make([]string, len(v.targets))
+	for i, t := range v.targets {
+		ids[i] = t.id
+	}
+	return ids
 }
 
 // alive returns the targets that have not failed.
@@ -91,16 +102,24 @@ func (v *vmRun) run(ctx context.Context) (err error) {
 	if err := v.guard(ctx); err != nil {
 		return err
 	}
+	noted, err := v.intend(intent{Kind: intentVM, Remotes: v.targetIDs(), Label: v.label})
+	if err != nil {
+		return err
+	}
 	defer func() {
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 		defer cancel()
-		err = errors.Join(err, v.closeTargets(cleanup, err))
+		closing := v.closeTargets(cleanup, err)
+		if closing == nil {
+			noted.done()
+		}
+		err = errors.Join(err, closing)
 	}()
 	v.eachTarget(func(t *target) { t.open(ctx, v.vm.UUID, v.task, v.isFull()) })
 	if err := v.requireTarget(); err != nil {
 		return v.causeOr(ctx, err)
 	}
-	unblock, err := blockMigration(ctx, v.pool, v.ref)
+	unblock, err := v.blockMigration(ctx)
 	defer func() {
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 		defer cancel()
@@ -267,9 +286,16 @@ func (v *vmRun) snapshot(ctx context.Context, gens []*generation, choice *baseCh
 		}
 		tk.Succeed(snap.vm.UUID)
 	}()
+	if v.taken, err = v.intend(intent{Kind: intentSnapshot, Remotes: v.targetIDs()}); err != nil {
+		return nil, err
+	}
 	ref, err := v.takeSnapshot(ctx)
 	if err != nil {
-		return nil, errors.Join(err, v.discard(ctx, ""))
+		undoing := v.discard(ctx, "")
+		if _, refused := errors.AsType[*xapi.Error](err); refused && undoing == nil {
+			v.taken.done() // else the pool may be amid it: the next run looks for it
+		}
+		return nil, errors.Join(err, undoing)
 	}
 	defer func() {
 		if err != nil {
@@ -277,6 +303,9 @@ func (v *vmRun) snapshot(ctx context.Context, gens []*generation, choice *baseCh
 		}
 	}()
 	if snap, err = v.describeSnapshot(ctx, ref); err != nil {
+		return nil, err
+	}
+	if err := v.noteSnapshot(ctx, snap); err != nil {
 		return nil, err
 	}
 	if snap.at, err = v.pointTime(ctx, gens); err != nil {
@@ -292,6 +321,15 @@ func (v *vmRun) snapshot(ctx context.Context, gens []*generation, choice *baseCh
 		return nil, err
 	}
 	return snap, v.tagSnapshot(ctx, snap)
+}
+
+// noteSnapshot adds to the intent which snapshot it is that would be left.
+func (v *vmRun) noteSnapshot(ctx context.Context, snap *snapshot) error {
+	disks, err := snapshotDisks(ctx, v.pool, snap.vm)
+	if err != nil {
+		return err
+	}
+	return v.taken.update(func(in *intent) { in.Ref, in.Disks = string(snap.ref), disks })
 }
 
 // pointTime returns the time of the new point, to the second: now, unless
@@ -334,6 +372,9 @@ func (v *vmRun) discard(ctx context.Context, ref xapi.Ref[xapi.VM]) error {
 	if err != nil {
 		return fmt.Errorf("destroy the snapshot of the run: %w", err)
 	}
+	if !ref.IsNull() {
+		v.taken.done()
+	}
 	return nil
 }
 
@@ -352,6 +393,9 @@ func (v *vmRun) toTargets(ctx context.Context, snap *snapshot, choice *baseChoic
 	err = v.exportDisks(ctx, snap)
 	v.startEarly(ctx)
 	if err != nil {
+		return err
+	}
+	if err := v.taken.update(func(in *intent) { in.Committing = true }); err != nil {
 		return err
 	}
 	v.eachTarget(func(t *target) {
@@ -376,6 +420,7 @@ func (v *vmRun) settle(ctx context.Context, gens []*generation, choice *baseChoi
 	if err := v.markExported(marking, gens[len(gens)-1], choice.nextChainLength(v.live)); err != nil {
 		return fmt.Errorf("mark the snapshot as exported: %w", err)
 	}
+	v.taken.done()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

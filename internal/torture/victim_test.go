@@ -49,6 +49,11 @@ type orders struct {
 	// of the task "job"
 	URL, Username, Password string
 
+	// of the tasks "run" and "recover", besides
+	State, Mode, Settings string
+	DieAt                 int  // the change of the pool just before which the child kills itself
+	DieAfter              bool // just after it
+
 	// The child kills itself just before the nth change of the repository; with Torn,
 	// after half of the change before that, if it is a write.
 	KillAt int
@@ -103,6 +108,8 @@ func (o *orders) perform(ctx context.Context, fsys remote.Filesystem) error {
 	switch o.Task {
 	case "job":
 		return o.runJob(ctx, fsys)
+	case "run", "recover":
+		return o.runWithState(ctx, fsys)
 	case "backup":
 		return o.Guest.backup(ctx, fsys, o.Generation, func() { fmt.Println(committed) })
 	case "hold":
