@@ -99,9 +99,12 @@ func kernelDescribe(path string) (described, error) {
 }
 
 func kernelXattrs(path string) (map[string]string, error) {
-	list := make([]byte, 64<<10)
-	n, err := unix.Llistxattr(path, list)
+	n, err := unix.Llistxattr(path, nil)
 	if err != nil || n == 0 {
+		return nil, err
+	}
+	list := make([]byte, n)
+	if n, err = unix.Llistxattr(path, list); err != nil {
 		return nil, err
 	}
 	out := make(map[string]string)
