@@ -27,7 +27,7 @@ type daemon struct {
 func newDaemon(s *service) (*daemon, error) {
 	d := &daemon{service: s, coverage: coverage{again: make(chan struct{}, 1)}}
 	d.recall()
-	d.scheduler = schedule.NewScheduler(&schedule.Options{Store: s.state.schedules(), Observer: d.observe})
+	d.scheduler = schedule.NewScheduler(&schedule.Options{Store: s.state.held.Schedules(), Observer: d.observe})
 	return d, d.schedule(nil, d.current().conf)
 }
 
@@ -49,7 +49,10 @@ func (d *daemon) serve(ctx context.Context) error {
 	var running sync.WaitGroup
 	done := make(chan error, 1)
 	running.Go(func() { done <- d.scheduler.Run(ctx) })
-	running.Go(func() { d.watchCoverage(ctx) })
+	running.Go(func() {
+		d.recover(ctx)
+		d.watchCoverage(ctx)
+	})
 	defer running.Wait()
 	defer cancel()
 	d.log.InfoContext(ctx, "ready", "jobs", len(conf.Jobs), "schedules", len(conf.Schedules))

@@ -115,6 +115,7 @@ func (d *daemon) observe(e schedule.Event) {
 	case schedule.EventEnded:
 		switch status := statusOf(e.Err); status {
 		case task.Success:
+			log.InfoContext(ctx, "ended", "status", string(status))
 		case task.Failure:
 			log.ErrorContext(ctx, "failed", "error", e.Err)
 		default:

@@ -43,7 +43,8 @@ func (s *service) adopt(conf *config.Config) error {
 	}
 	var err error
 	g.runner, err = renew(&pipeline.RunnerOptions{
-		Pools: pools, Remotes: g.remotes.catalog, Limiter: s.limiter, Budget: g.budget, Logger: s.log, Observer: s.observer,
+		Pools: pools, Remotes: g.remotes.catalog, State: s.state.held, Limiter: s.limiter,
+		Budget: g.budget, Logger: s.log, Observer: s.observer,
 	})
 	if err != nil {
 		return err
@@ -93,6 +94,16 @@ func (s *service) drop(g *generation) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// recover undoes what runs have left whose process was killed.
+func (s *service) recover(ctx context.Context) {
+	g := s.hold()
+	release := g.remotes.hold(slices.Sorted(maps.Keys(g.conf.Remotes)))
+	err := g.runner.Recover(ctx)
+	if err = errors.Join(err, release(), s.drop(g)); err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "not all is undone that was left when the program was killed; it is tried again with the next run", "error", err)
+	}
 }
 
 // runJob runs a job by the schedule, which is "" for one without any, as the current

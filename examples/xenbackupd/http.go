@@ -125,7 +125,7 @@ func (d *daemon) health(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
 		return
 	}
-	if err := d.story.Err(); err != nil {
+	if err := d.story().Err(); err != nil {
 		http.Error(w, "what happens cannot be written down: "+err.Error(), http.StatusServiceUnavailable)
 		return
 	}

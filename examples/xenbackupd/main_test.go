@@ -120,19 +120,21 @@ func (w *world) do(args ...string) (code int, out, errs string) {
 }
 
 // points counts the restore points of the VM.
-func (w *world) points() int {
+func (w *world) points() int { return len(w.list()) }
+
+// list is the restore points of the VM, oldest first.
+func (w *world) list() (points []*catalog.Point) {
 	w.t.Helper()
 	fsys, err := local.Open(filepath.Join(w.dir, "backups"), nil)
 	require.NoError(w.t, err)
 	defer func() { require.NoError(w.t, fsys.Close()) }()
 	c, err := catalog.Open(w.t.Context(), fsys, nil)
 	require.NoError(w.t, err)
-	n := 0
-	for _, err := range c.Points(w.t.Context(), w.pool.VM("web").UUID) {
+	for p, err := range c.Points(w.t.Context(), w.pool.VM("web").UUID) {
 		require.NoError(w.t, err)
-		n++
+		points = append(points, p)
 	}
-	return n
+	return points
 }
 
 // process is the program as a daemon.
@@ -154,7 +156,11 @@ func (w *world) start() *process {
 	require.NoError(w.t, err)
 	p.log = bufio.NewScanner(stderr)
 	require.NoError(w.t, p.cmd.Start())
-	w.t.Cleanup(func() { _ = p.cmd.Process.Kill() }) // unless it has ended
+	patience := time.AfterFunc(2*time.Minute, func() { _ = p.cmd.Process.Kill() }) // whoever waits for its log is told
+	w.t.Cleanup(func() {
+		patience.Stop()
+		_ = p.cmd.Process.Kill() // unless it has ended
+	})
 	p.private = address.FindStringSubmatch(p.until("for=listen"))[1]
 	p.public = address.FindStringSubmatch(p.until("for=metrics"))[1]
 	p.until("msg=ready")
@@ -255,7 +261,7 @@ func TestDaemonRunsWhatIsDueAndWhatIsAsked(t *testing.T) {
 	require.Equal(t, http.StatusOK, code, text)
 	code, _, errs := w.do("-run", "nightly")
 	require.Equal(t, command.Failed, code)
-	require.Contains(t, errs, "another xenbackupd uses this state folder")
+	require.Contains(t, errs, "another process has the state directory")
 
 	code, text = p.ask("POST", "/run/nightly")
 	require.Equal(t, http.StatusAccepted, code, text)

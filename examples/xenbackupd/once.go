@@ -15,6 +15,7 @@ import (
 	"github.com/xenbackup/xenbackup/examples/internal/config"
 	"github.com/xenbackup/xenbackup/examples/internal/live"
 	"github.com/xenbackup/xenbackup/examples/internal/progress"
+	"github.com/xenbackup/xenbackup/pipeline"
 	"github.com/xenbackup/xenbackup/pipeline/task"
 )
 
@@ -30,7 +31,7 @@ func runOnce(ctx context.Context, conf *config.Config, job, named string, std *c
 	s, err := openService(conf, log, task.ObserverFunc(func(e task.Event) { watch(e) }))
 	if err != nil {
 		fmt.Fprintln(std.Err, "xenbackupd:", err)
-		if errors.Is(err, errInUse) {
+		if errors.Is(err, pipeline.ErrStateInUse) {
 			fmt.Fprintf(std.Err, "If it is the daemon, let it run the job: curl -X POST http://%s/run/%s\n", conf.Listen, job)
 		}
 		return command.Failed
@@ -39,6 +40,7 @@ func runOnce(ctx context.Context, conf *config.Config, job, named string, std *c
 	watch = live.NewScreen(&s.runs, out).Observe
 	out.Printf("%s:", job)
 	began := time.Now()
+	s.recover(ctx)
 	run, err := s.runJob(ctx, job, name)
 	out.Clear()
 	if closing := s.close(); closing != nil {

@@ -121,7 +121,7 @@ func (r *remotes) connect(ctx context.Context, name string, conf *config.Remote)
 	switch {
 	case err != nil:
 		return nil, err
-	case r.state.lock == nil:
+	case r.state.held == nil:
 		return remote.ReadOnly(fsys), nil
 	case known != "":
 		return fsys, nil

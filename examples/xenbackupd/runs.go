@@ -20,7 +20,7 @@ const (
 // were before the program was started.
 func (d *daemon) recall() {
 	seen := map[[2]string]bool{}
-	for r, err := range d.story.Runs(&task.Filter{Since: time.Now().Add(-recalled)}) {
+	for r, err := range d.story().Runs(&task.Filter{Since: time.Now().Add(-recalled)}) {
 		if err != nil {
 			d.log.Warn("a run of before cannot be read", "error", err)
 			continue
@@ -48,7 +48,7 @@ func (d *daemon) showRuns(w http.ResponseWriter, r *http.Request) {
 		filter.Job = job.ID
 	}
 	runs := []*task.Record{}
-	for run, err := range d.story.Runs(filter) {
+	for run, err := range d.story().Runs(filter) {
 		if err != nil {
 			d.log.WarnContext(r.Context(), "a run cannot be read", "error", err)
 			continue
@@ -66,7 +66,7 @@ func (d *daemon) showRun(w http.ResponseWriter, r *http.Request) {
 	if filepath.Base(id) != id {
 		id = "-" // nothing outside of the log is a run
 	}
-	run, err := d.story.Run(id)
+	run, err := d.story().Run(id)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && run == nil:
 		http.Error(w, "no such run", http.StatusNotFound)

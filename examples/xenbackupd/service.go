@@ -19,7 +19,6 @@ type service struct {
 	started time.Time
 
 	state    *state
-	story    *task.Log // nil: nothing runs
 	limiter  *pipeline.LocalLimiter
 	observer task.Observer
 	runs     live.Runs
@@ -35,15 +34,10 @@ func openService(conf *config.Config, log *slog.Logger, observer task.Observer) 
 	if err != nil {
 		return nil, err
 	}
-	story, err := task.OpenLog(held.path("runs"))
+	s, err := newService(conf, held, log, observer)
 	if err != nil {
-		return nil, errors.Join(err, held.close())
+		return nil, err
 	}
-	s, err := newService(conf, held, log, task.Tee(story, observer))
-	if err != nil {
-		return nil, errors.Join(err, story.Close())
-	}
-	s.story = story
 	s.prune(context.Background())
 	return s, nil
 }
@@ -62,13 +56,12 @@ func newService(conf *config.Config, held *state, log *slog.Logger, observer tas
 	return s, nil
 }
 
+// story is the log of all runs.
+func (s *service) story() *task.Log { return s.state.held.Runs() }
+
 // close ends the last configuration, once nothing runs, and gives the state folder back.
 func (s *service) close() error {
-	err := s.drop(s.current())
-	if s.story != nil {
-		err = errors.Join(err, s.story.Close())
-	}
-	return errors.Join(err, s.state.close())
+	return errors.Join(s.drop(s.current()), s.state.close())
 }
 
 // prune removes the runs that are too old, or too many, from the log.
@@ -78,7 +71,7 @@ func (s *service) prune(ctx context.Context) {
 	if history.Days > 0 {
 		keep.Since = time.Now().AddDate(0, 0, -history.Days)
 	}
-	n, err := s.story.Prune(keep)
+	n, err := s.story().Prune(keep)
 	if err != nil {
 		s.log.WarnContext(ctx, "old runs cannot be removed", "error", err)
 	}

@@ -10,14 +10,14 @@ import (
 	"sync"
 
 	"github.com/xenbackup/xenbackup/examples/internal/output"
-	"github.com/xenbackup/xenbackup/schedule"
+	"github.com/xenbackup/xenbackup/pipeline"
 )
 
-// state is the folder of what has to be remembered: until when the schedules are dealt
-// with, which storage each repository is on, and what happened in each run.
+// state is the folder of what has to be remembered: what the library keeps there, and
+// which storage each repository is on.
 type state struct {
 	dir  string
-	lock *os.File // nil: it is only read
+	held *pipeline.State // nil: the folder is only read
 
 	mu  sync.Mutex
 	ids map[string]identity // of repositories, by their names
@@ -29,23 +29,17 @@ type identity struct {
 	ID  string `json:"id"`
 }
 
-// errInUse is returned while another process has the folder.
-var errInUse = errors.New("another xenbackupd uses this state folder")
-
 // openState takes the folder for this process, and makes it if it is not there.
 func openState(dir string) (*state, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	lock, err := lockFile(filepath.Join(dir, "lock"))
+	held, err := pipeline.DirState(dir)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, err)
+		return nil, err
 	}
 	s, err := readState(dir)
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(err, held.Close())
 	}
-	s.lock = lock
+	s.held = held
 	return s, nil
 }
 
@@ -64,16 +58,13 @@ func readState(dir string) (*state, error) {
 
 // close gives the folder back.
 func (s *state) close() error {
-	if s.lock == nil {
+	if s.held == nil {
 		return nil
 	}
-	return s.lock.Close()
+	return s.held.Close()
 }
 
 func (s *state) path(name string) string { return filepath.Join(s.dir, name) }
-
-// schedules remembers until when they are dealt with.
-func (s *state) schedules() schedule.Store { return schedule.NewFileStore(s.path("schedules.json")) }
 
 // identityOf returns the storage that the repository was on, or "".
 func (s *state) identityOf(name, url string) string {

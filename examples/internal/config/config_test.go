@@ -91,6 +91,12 @@ func TestMapsWhatIsWrittenOnJobsAndSchedules(t *testing.T) {
 	require.Equal(t, 3, c.PoolLimits().Snapshot)
 	require.Equal(t, 12, c.PoolLimits().DiskExport)
 	require.Equal(t, int64(64<<20), c.Memory())
+	require.Equal(t, int64(256<<20), c.History.Bytes())
+	var scheduled []string
+	for _, own := range c.Scheduled() {
+		scheduled = append(scheduled, own.ID)
+	}
+	require.Equal(t, []string{moved.ID, "nightly"}, scheduled)
 	secret, err := c.Pools["main"].Options(nil, nil).PasswordSource(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "secret", string(secret))
@@ -132,6 +138,8 @@ func TestEachMistakeIsToldWithItsLine(t *testing.T) {
 		{"nothing kept", "retention: 14", "retention: 0", "c.yaml:20: schedules.nightly: nothing would be kept"},
 		{"public", "127.0.0.1:0", "0.0.0.0:80", "c.yaml:2: listen: commands"},
 		{"memory", "64MiB", "64kb", "c.yaml:3: limits.memory"},
+		{"coverage", "limits:", "coverage: -1h\nlimits:", "c.yaml:3: coverage: negative"},
+		{"history", "limits:", "history: {days: 7, size: 64KiB}\nlimits:", "c.yaml:3: history.size"},
 		{"same id", "vms: {smart", "id: 33333333-0000-4000-8000-00000000000c\n    vms: {smart", "has the id of moved"},
 		{"not only xo", "xo: job.json", "xo: job.json, mode: full", "c.yaml:18: jobs.moved.xo"},
 		{"empty", good, "", "c.yaml: the file is empty"},
