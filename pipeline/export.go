@@ -21,6 +21,8 @@ var (
 	errPartialBlock = errors.New("pipeline: block with sectors missing")
 	// errUnexpectedStream: what the pool sends has another form than was asked for.
 	errUnexpectedStream = errors.New("pipeline: unexpected form of export")
+	// errBroken: an export that the pool had begun ends too early.
+	errBroken = errors.New("pipeline: the export broke off")
 )
 
 // verdictTimeout bounds the wait for the pool's word on an export that failed,
@@ -97,9 +99,12 @@ func (v *vmRun) openStream(ctx context.Context, d *snapshotDisk) (*xapi.Download
 	if err != nil {
 		return nil, nil, err
 	}
-	stream, err := vhd.NewStreamReader(v.throttled(ctx, download))
+	begin := &beginning{r: v.throttled(ctx, download)}
+	stream, err := vhd.NewStreamReader(begin)
 	if err == nil {
 		err = checkStream(stream, d.base != nil)
+	} else if begin.isVHD() {
+		err = fmt.Errorf("%w: %w", errBroken, err)
 	}
 	if err != nil {
 		err = explain(ctx, download, err)
@@ -114,7 +119,9 @@ func deltaRefused(err error) bool {
 	if errors.Is(err, errUnexpectedStream) {
 		return true
 	}
-	for _, broken := range []error{xapi.ErrTruncated, xapi.ErrStalled, xapi.ErrUnreachable, xapi.ErrTaskCancelled} {
+	for _, broken := range []error{
+		errBroken, xapi.ErrTruncated, xapi.ErrStalled, xapi.ErrUnreachable, xapi.ErrConnectionLost, xapi.ErrTaskCancelled,
+	} {
 		if errors.Is(err, broken) {
 			return false
 		}

@@ -98,7 +98,7 @@ func (w *taskWatch) look(ctx context.Context) (*Task, error) {
 			return nil, err
 		}
 	}
-	return Get(ctx, w.client, w.task)
+	return Get(ctx, once{w.client}, w.task)
 }
 
 // news waits for an event of the task and returns its record; nil when there was none in time.
@@ -115,7 +115,7 @@ func (w *taskWatch) news(ctx context.Context) (*Task, error) {
 	}
 	// Older servers insist on a number with a fraction.
 	seconds := wait.Round(100*time.Millisecond).Seconds() + 0.05
-	if err := w.client.Call(ctx, "event.from", &batch, []string{"task/" + string(w.task)}, w.token, seconds); err != nil {
+	if err := w.client.callOnce(ctx, "event.from", &batch, []any{[]string{"task/" + string(w.task)}, w.token, seconds}); err != nil {
 		return nil, err
 	}
 	w.token = batch.Token

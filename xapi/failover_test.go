@@ -26,6 +26,7 @@ func TestWithPinsOnlyPinnedHostsAreAskedForTheMaster(t *testing.T) {
 	here := serveTLS(t, certificate, home.mux)
 	told(home, "127.0.0.1:"+port(t, there.URL), "OpaqueRef:ours")
 	c, err := xapi.Dial(t.Context(), "https://localhost:"+port(t, here.URL), &xapi.Options{
+		Retry:    xapi.RetryPolicy{Attempts: 1},
 		Password: password, InsecureTLS: true, Pins: map[string][]xapi.Fingerprint{"localhost": {fingerprintOf(certificate)}},
 	})
 	require.NoError(t, err)
@@ -44,7 +45,7 @@ func TestAHostOfAnotherPoolIsNotTakenForTheMaster(t *testing.T) {
 		told(home, "127.0.0.1:"+port(t, there.URL), "OpaqueRef:ours")
 		told(other, "127.0.0.1:"+port(t, there.URL), ref)
 		other.handle("VM.get_all", func([]any) (any, []string) { return []any{}, nil })
-		c, err := xapi.Dial(t.Context(), here.URL, &xapi.Options{Password: password})
+		c, err := xapi.Dial(t.Context(), here.URL, &xapi.Options{Password: password, Retry: xapi.RetryPolicy{Attempts: 1}})
 		require.NoError(t, err)
 		here.CloseClientConnections()
 		here.Close()

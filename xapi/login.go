@@ -50,17 +50,18 @@ func (c *Client) logIn(ctx context.Context, host *url.URL) (*login, error) {
 	}
 }
 
+const loginMethod = "session.login_with_password"
+
 // openSession asks one host for a session. The version argument has been ignored for long, but its place must be filled.
 func (c *Client) openSession(ctx context.Context, host *url.URL, password Secret) (Secret, error) {
-	const method = "session.login_with_password"
 	params := []any{c.opts.Username, string(password), "1.0", c.opts.Originator}
 	var session string
-	err := c.persist(ctx, method, nil, func() (bool, error) {
+	err := c.persist(ctx, loginMethod, nil, func() (bool, error) {
 		longer, stop := c.linger(ctx)
 		defer stop()
 		longer, cancel := context.WithTimeoutCause(longer, c.opts.StallTimeout, ErrStalled) // the wrong password takes 5 s
 		defer cancel()
-		return false, c.post(longer, host, method, params, &session)
+		return false, c.post(longer, host, loginMethod, params, &session)
 	})
 	if err == nil && session == "" {
 		err = hostError(host.Host, ErrProtocol, errors.New("empty session"))

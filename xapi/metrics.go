@@ -11,7 +11,7 @@ import (
 // are called by the goroutine that does the work, several at once, and must not block. Nothing they are given is secret.
 type Metrics struct {
 	Call  func(CallMetric)  // one request of a call was answered, or failed
-	Retry func(RetryMetric) // a call was refused for the moment, and will be repeated after a pause
+	Retry func(RetryMetric) // a call was refused for the moment, or met nobody, and will be repeated after a pause
 	Task  func(TaskMetric)  // a task was waited for
 	// Moved counts the bytes of disks and archives while they move, up to the pool or down from it.
 	Moved func(up, down int)
@@ -29,9 +29,10 @@ type CallMetric struct {
 
 // RetryMetric is one pause.
 type RetryMetric struct {
-	Method, Code string
-	Attempt      int // the one that was refused, counted from 1
-	Wait         time.Duration
+	Method  string
+	Code    string // as the Outcome of a CallMetric
+	Attempt int    // the one that was refused, counted from 1
+	Wait    time.Duration
 }
 
 // TaskMetric is one wait for a task.

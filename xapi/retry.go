@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// RetryPolicy says how calls are repeated that the pool refused for the moment. The zero value of each field means the default.
+// RetryPolicy says how calls are repeated that the pool refused for the moment, or that nobody was there to hear. The zero value of each field means the default.
 type RetryPolicy struct {
 	// Attempts of one call in all; 1 never repeats. Default 8, which with the other defaults takes about a minute.
 	Attempts int
@@ -43,22 +43,41 @@ func (p *RetryPolicy) pause(attempt int) time.Duration {
 // persist makes attempts until one succeeds, fails for good, or must be the last; also when ctx would end before the next. Its error
 // is that of the last attempt. An attempt says, too, whether something may have been done before it was refused.
 func (c *Client) persist(ctx context.Context, method string, args []any, attempt func() (begun bool, err error)) error {
+	first := time.Now()
 	for n := 1; ; n++ {
 		begun, err := attempt()
-		var refused *Error
-		if err == nil || n >= c.opts.Retry.Attempts || ctx.Err() != nil || !errors.As(err, &refused) || !transient(method, begun, args, refused) {
+		if err == nil || n >= c.opts.Retry.Attempts || ctx.Err() != nil {
 			return err
 		}
 		wait := c.opts.Retry.pause(n)
+		var refused *Error
+		switch {
+		case errors.As(err, &refused):
+			if !transient(method, begun, args, refused) {
+				return err
+			}
+		case !unheard(method, begun, err) || time.Since(first)+wait > c.opts.StallTimeout:
+			return err
+		}
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
 			return err
 		}
-		c.log.InfoContext(ctx, "call refused for the moment", "method", method, "code", refused.Code, "attempt", n, "wait", wait)
-		c.opts.Metrics.retry(RetryMetric{Method: method, Code: refused.Code, Attempt: n, Wait: wait})
+		code := outcomeOf(err)
+		c.log.InfoContext(ctx, "call to be repeated", "method", method, "code", code, "attempt", n, "wait", wait)
+		c.opts.Metrics.retry(RetryMetric{Method: method, Code: code, Attempt: n, Wait: wait})
 		if ended := pause(ctx, wait); ended != nil {
 			return fmt.Errorf("%w (%w while waiting to repeat it)", err, ended)
 		}
 	}
+}
+
+// unheard reports whether the pool was not there to do a call, or to tell what a getter asked: a toolstack takes its time to restart, and
+// a network to find another way. Logins are not for nobody to answer: whoever dials shall hear of a wrong address at once.
+func unheard(method string, begun bool, err error) bool {
+	if begun || method == loginMethod || !away(err) || errors.Is(err, ErrStalled) {
+		return false
+	}
+	return errors.Is(err, ErrUnreachable) || idempotent(method)
 }
 
 // transient reports whether the same call may succeed later, and making it again does nothing twice: because it is a getter, or

@@ -295,7 +295,7 @@ func TestAnotherHostKnowsTheNewMaster(t *testing.T) {
 			return host, nil, nil
 		}
 	})
-	c := pool.dial(t, nil)
+	c := pool.dial(t, func(o *xapi.Options) { o.Retry.Attempts = 1 })
 	var from string
 	require.NoError(t, c.Call(t.Context(), "VM.start", &from))
 	require.Equal(t, "master", from)

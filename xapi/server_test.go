@@ -59,7 +59,10 @@ func newServer(t *testing.T) *server {
 
 func (s *server) dial(t *testing.T, change func(*xapi.Options)) *xapi.Client {
 	t.Helper()
-	opts := &xapi.Options{Password: password, PollInterval: 5 * time.Millisecond, CancelTimeout: 2 * time.Second}
+	opts := &xapi.Options{
+		Password: password, PollInterval: 5 * time.Millisecond, CancelTimeout: 2 * time.Second,
+		Retry: xapi.RetryPolicy{Wait: time.Millisecond, MaxWait: time.Millisecond},
+	}
 	if change != nil {
 		change(opts)
 	}

@@ -61,33 +61,29 @@ type pulse struct {
 	last float64
 }
 
-// watchProgress makes progress of the task count as movement when no byte has come for the limit of the watchdog.
+// watchProgress makes progress of the task count as movement while no byte comes.
 func (d *Download) watchProgress() {
-	p := &pulse{last: -1}
+	p := &pulse{}
 	d.pulse = p
-	d.dog = newWatchdog(d.dog.limit, func(cause error) {
+	d.dog.also(func(anew bool) bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if d.ctx.Err() == nil && p.beats(d) {
-			d.dog.again()
-			return
-		}
-		d.end(cause)
+		return d.ctx.Err() == nil && p.beats(d, anew)
 	})
-	d.dog.rest()
 }
 
-// beats reports whether the task has come further since the last time.
-func (p *pulse) beats(d *Download) bool {
+// beats reports whether the task has come further since the last time. anew only notes how far it is.
+func (p *pulse) beats(d *Download, anew bool) bool {
 	c := d.transfer.client
 	ctx, cancel := context.WithTimeoutCause(d.ctx, c.opts.CancelTimeout, ErrStalled)
 	defer cancel()
-	record, err := Get(ctx, c, d.transfer.task)
-	if err != nil || settled(record) || record.Progress <= p.last {
+	record, err := Get(ctx, once{c}, d.transfer.task)
+	if err != nil || settled(record) {
 		return false
 	}
+	before := p.last
 	p.last = record.Progress
-	return true
+	return !anew && record.Progress > before
 }
 
 // wait returns when nobody is asking any more; the context of the download has ended before.
