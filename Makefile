@@ -3,12 +3,14 @@
 #   make test      lint, vet, and every test with the race detector, other people's tools required
 #   make lint      linters and formatters alone
 #   make bench     throughput and memory of whole flows, beside other tools in the same run
-#   make fuzz      every fuzz target for FUZZTIME each
-#   make torture   kill -9 loops, KILLS rounds each; kill -9 at each change of backups, recoveries (PAIRS) and merges;
+#   make fuzz      every fuzz target for FUZZTIME each, those of what reads the disks of others for READERTIME
+#   make torture   kill -9 loops, KILLS rounds each; kill -9 at each change of backups, recoveries (PAIRS) and merges,
+#                  and at each step of jobs, in the pool too;
 #                  power cuts on real file systems, CUTS each (as root); writers that are stopped while others take
 #                  over, STOPS times; locks of machines with wrong clocks, TAKES times;
 #                  servers that crash, freeze and vanish while files are written, ROUNDS each (as root);
 #                  JOBS backups in one process, which must have no more afterwards than before;
+#                  DAMAGES damaged copies of each image of a volume, a tree of large files (as root);
 #                  FLIPS flipped bits and ROTS damaged files that verification must name;
 #                  QUESTIONS random expressions, patterns and queries beside Xen Orchestra's libraries
 
@@ -24,10 +26,12 @@ ROUNDS ?= 200
 JOBS ?= 1000
 QUESTIONS ?= 40000
 SEEDS ?= 20000
+DAMAGES ?= 600
 FLIPS ?= 5000
 ROTS ?= 3000
 FUZZTIME ?= 60s
 FUZZSMOKE ?= 1s
+READERTIME ?= 10m
 LINT_VERSION := v2.15.0
 # Built once per machine and version, outside the checkout.
 LINT_DIR := $(shell $(GO) env GOPATH)/xenbackup-tools/golangci-lint-$(LINT_VERSION)-$(shell $(GO) env GOVERSION)
@@ -89,10 +93,11 @@ unit:
 FUZZ = $(shell grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -r grep -HoE '^func Fuzz[A-Za-z0-9_]+' | sed -E 's|/[^/]*:func |:|' | sort -u)
 
 fuzz-smoke:
-	$(MAKE) --no-print-directory fuzz FUZZTIME=$(FUZZSMOKE)
+	$(MAKE) --no-print-directory fuzz FUZZTIME=$(FUZZSMOKE) READERTIME=$(FUZZSMOKE)
 
 fuzz:
-	@for t in $(FUZZ); do echo "fuzz $$t"; $(GO) test -run '^$$' -fuzz "^$${t##*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $${t%%:*}; done
+	@for t in $(FUZZ); do echo "fuzz $$t"; limit=$(FUZZTIME); case $$t in ./filerestore*) limit=$(READERTIME);; esac; \
+		$(GO) test -run '^$$' -fuzz "^$${t##*:}$$" -fuzztime $$limit -fuzzminimizetime 1s $${t%%:*}; done
 
 torture:
 	XENBACKUP_PEERS=require XENBACKUP_KILLS=$(KILLS) XENBACKUP_STEPS=all XENBACKUP_PAIRS=$(PAIRS) XENBACKUP_CUTS=$(CUTS) XENBACKUP_STOPS=$(STOPS) XENBACKUP_TAKES=$(TAKES) \
@@ -102,6 +107,7 @@ torture:
 	XENBACKUP_PEERS=require XENBACKUP_QUESTIONS=$(QUESTIONS) $(GO) test -timeout 0 -count=1 -v -run 'XenOrchestraSays$$' ./schedule ./selector
 	XENBACKUP_PEERS=require XENBACKUP_SWEEP=1 XENBACKUP_SEEDS=$(SEEDS) $(GO) test -timeout 0 -count=1 -v -run '^TestModelOf|^TestCycle|Survive|^TestFileWhoseSync' ./remote/catalog
 	XENBACKUP_PEERS=require XENBACKUP_FLIPS=$(FLIPS) XENBACKUP_ROTS=$(ROTS) XENBACKUP_READERS=1000 $(GO) test -timeout 0 -count=1 -v -run '^TestRot|^TestReadersAndRetention' ./remote/catalog
+	XENBACKUP_PEERS=require XENBACKUP_ROUNDS=$(DAMAGES) XENBACKUP_BIG=1 $(GO) test -timeout 0 -count=1 -v -run '^TestDamaged|^TestABigTree' ./filerestore/...
 	XENBACKUP_JOBS=$(JOBS) $(GO) test -timeout 0 -count=1 -v -run '^TestManyJobs' ./pipeline
 
 bench:

@@ -17,13 +17,16 @@ import (
 )
 
 // TestWhatLinuxCannotMountHereIsRead has volumes that mke2fs fills itself: large
-// blocks need large pages, and folding of case is not in every Linux.
+// blocks need large pages, and folding of case, quota and verity are not in every
+// Linux.
 func TestWhatLinuxCannotMountHereIsRead(t *testing.T) {
 	testenv.Require(t, "mke2fs")
 	for name, args := range map[string][]string{
 		"64k":      {"-t", "ext4", "-b", "65536"},
 		"32k-ext2": {"-t", "ext2", "-b", "32768"},
 		"casefold": {"-t", "ext4", "-O", "casefold"},
+		"quota":    {"-t", "ext4", "-I", "256", "-O", "quota,project,mmp"},
+		"verity":   {"-t", "ext4", "-O", "verity,stable_inodes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			source, image := t.TempDir(), filepath.Join(t.TempDir(), "image")
@@ -35,6 +38,9 @@ func TestWhatLinuxCannotMountHereIsRead(t *testing.T) {
 				require.NoError(t, os.WriteFile(filepath.Join(source, file), []byte(want[file]), 0o600))
 			}
 			mkfs(t, image, 256<<20, append(args, "-d", source)...)
+			if name == "verity" { // its hashes would be behind the content
+				run(t, "debugfs", "-w", "-R", "set_inode_field /dir-1/file-1-with-a-long-name flags 0x180000", image)
+			}
 			vol := open(t, image)
 			got := map[string]string{}
 			require.NoError(t, fs.WalkDir(vol, ".", func(path string, d fs.DirEntry, err error) error {
