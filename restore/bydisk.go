@@ -138,7 +138,11 @@ func complete(ctx context.Context, pool Pool, plan []placement, imported *Import
 		return result, err
 	}
 	if opts.Start {
-		if err := pool.CallAsync(ctx, "VM.start", nil, imported.VM, false, false); err != nil {
+		method := "VM.start"
+		if imported.Suspended {
+			method = "VM.resume"
+		}
+		if err := pool.CallAsync(ctx, method, nil, imported.VM, false, false); err != nil {
 			return result, fmt.Errorf("restore: start the VM: %w", err)
 		}
 	}

@@ -21,6 +21,9 @@ const parallelDisks = 4
 // createDisks makes the disks, empty or as clones, and attaches them.
 func (m *making) createDisks(ctx context.Context, disks []Disk) error {
 	for _, d := range disks {
+		if d.Memory {
+			continue // it was made before the VM
+		}
 		if err := m.createDisk(ctx, d); err != nil {
 			return fmt.Errorf("restore: disk %s: %w", d.Key, err)
 		}
@@ -69,7 +72,7 @@ func (m *making) vdiRecord(key string) (record, error) {
 
 // createVBD attaches a disk, if it is one of those imported.
 func (m *making) createVBD(ctx context.Context, raw json.RawMessage) error {
-	vbd, err := parseRecord(raw, "bootable", "unpluggable", "empty")
+	vbd, err := parseRecord(raw, "bootable", "unpluggable", "empty", "currently_attached")
 	if err != nil {
 		return err
 	}
@@ -81,6 +84,7 @@ func (m *making) createVBD(ctx context.Context, raw json.RawMessage) error {
 	r.set("VM", m.made.VM)
 	r.set("VDI", ref)
 	r.set("empty", false)
+	m.attached(r, vbd)
 	return m.pool.Call(ctx, "VBD.create", nil, r)
 }
 

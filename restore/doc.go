@@ -39,7 +39,7 @@
 //
 // What is kept of a VM is what makes one like it. References to objects of the
 // pool it came from (home server, vApp, snapshot schedule) are dropped, and so
-// are the marks of backup jobs, so that the new VM is nobody's replica. Memory
-// images are restored from archives alone, by the pool: otherwise a VM that was
-// suspended comes back halted.
+// are the marks of backup jobs, so that the new VM is nobody's replica. A VM whose
+// memory is in the point comes back suspended, where the pool can do that, and with the
+// addresses that the guest in the memory has. Disk by disk an archive gives a halted one.
 package restore

@@ -32,6 +32,10 @@ type Disk struct {
 	// Base is a disk of the pool to begin with: it is cloned, and of Content only
 	// what is not a hole is written over it. Null: the disk begins as zeros.
 	Base xapi.Ref[xapi.VDI]
+
+	// Memory says that the disk is the memory of the VM, which is made suspended: at
+	// most one is.
+	Memory bool
 }
 
 // VMOptions says what an imported VM is to be like.
@@ -57,12 +61,14 @@ type Imported struct {
 	VM    xapi.Ref[xapi.VM]
 	UUID  string
 	Disks map[string]xapi.Ref[xapi.VDI] // by key in Records.VDIs
+
+	Suspended bool // and not halted
 }
 
-// Import makes a halted VM. Disks of the records that are not among disks are
-// left out, with what attaches them. Until it is complete the VM is called
-// "[Importing…] …" and cannot be started. When Import fails or ctx ends, all
-// that it made is destroyed, within two minutes.
+// Import makes a halted VM, or a suspended one with its memory. Disks of the records
+// that are not among disks are left out, with what attaches them. Until it is complete
+// the VM is called "[Importing…] …" and cannot be started. When Import fails or ctx
+// ends, all that it made is destroyed, within two minutes.
 func (i *Importer) Import(ctx context.Context, records Records, disks []Disk, opts VMOptions) (imported *Imported, err error) {
 	vm, err := parseRecord(records.VM, "is_a_template", "is_control_domain", "ha_always_run", "is_a_snapshot", "is_snapshot_from_vmpp")
 	if err != nil {
@@ -83,7 +89,11 @@ func (i *Importer) Import(ctx context.Context, records Records, disks []Disk, op
 			err = errors.Join(err, m.undo(ctx))
 		}
 	}()
-	if err := m.createVM(ctx, vm); err != nil {
+	state := record{}
+	if err := m.createMemory(ctx, disks, state); err != nil {
+		return nil, err
+	}
+	if err := m.createVM(ctx, vm, state); err != nil {
 		return nil, err
 	}
 	if err := m.createDisks(ctx, disks); err != nil {

@@ -30,8 +30,8 @@ const importing = "Importing…"
 // A record that was read meanwhile has it: it does not belong to the VM.
 const migrationReason = "VM migration is blocked during backup"
 
-// createVM makes the VM without devices.
-func (m *making) createVM(ctx context.Context, vm record) error {
+// createVM makes the VM without devices, in a state other than halted if that says so.
+func (m *making) createVM(ctx context.Context, vm, state record) error {
 	r := vm.pick(machineFields()...)
 	if string(r["HVM_shadow_multiplier"]) == "1" { // the default, which pools without it refuse
 		delete(r, "HVM_shadow_multiplier")
@@ -54,6 +54,7 @@ func (m *making) createVM(ctx context.Context, vm record) error {
 	for _, ref := range []string{"affinity", "appliance", "snapshot_schedule", "suspend_SR"} {
 		r.set(ref, xapi.NullRef)
 	}
+	maps.Copy(r, state)
 	if err := m.pool.CallAsync(ctx, "VM.create", &m.made.VM, r); err != nil {
 		return fmt.Errorf("restore: create the VM: %w", err)
 	}

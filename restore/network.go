@@ -109,6 +109,7 @@ func (m *making) createVIF(ctx context.Context, vif record, network xapi.Ref[xap
 	r := vif.pick("device", "MTU", "ipv4_allowed", "ipv6_allowed", "locking_mode", "other_config", "qos_algorithm_type", "qos_algorithm_params")
 	r.set("VM", m.made.VM)
 	r.set("network", network)
+	m.attached(r, vif)
 	r.set("MAC", vif.text("MAC"))
 	if m.opts.NewMACs {
 		r.set("MAC", "") // the pool chooses

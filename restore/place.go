@@ -15,8 +15,8 @@ type placement struct {
 	sr   xapi.Ref[xapi.SR]
 }
 
-// place finds out where each disk of a point goes. Disks that are left out, and
-// memory images, are not in the result.
+// place finds out where each disk of a point goes. Disks that are left out are not in
+// the result, nor is a memory image that cannot be used.
 func place(ctx context.Context, pool Pool, cat *catalog.Catalog, p *catalog.Point, opts *Options) ([]placement, error) {
 	var infos []catalog.DiskInfo
 	for _, info := range cat.Disks(p) {
@@ -27,7 +27,13 @@ func place(ctx context.Context, pool Pool, cat *catalog.Catalog, p *catalog.Poin
 		if err != nil {
 			return nil, fmt.Errorf("restore: disk %s: %w", info.Ref, err)
 		}
-		if vdi.text("type") != "suspend" {
+		use := vdi.text("type") != "suspend"
+		if info.Memory = info.Memory && !use; info.Memory {
+			if use, err = withMemory(ctx, pool, p, opts.Logger); err != nil {
+				return nil, err
+			}
+		}
+		if use {
 			infos = append(infos, info)
 		}
 	}
@@ -119,7 +125,7 @@ func openDisks(ctx context.Context, cat *catalog.Catalog, p *catalog.Point, plan
 			return nil, closeAll, fmt.Errorf("restore: disk %s: %w", at.info.Name, err)
 		}
 		open = append(open, d)
-		disks = append(disks, Disk{Key: at.info.Ref, SR: at.sr, Content: d})
+		disks = append(disks, Disk{Key: at.info.Ref, SR: at.sr, Content: d, Memory: at.info.Memory})
 	}
 	return disks, closeAll, nil
 }

@@ -16,7 +16,11 @@ type record map[string]json.RawMessage
 // of the pool that it came from, as JSON-RPC shows them. The keys link VBDs to
 // VDIs; they mean nothing to the pool that the VM goes to.
 type Records struct {
-	VM    json.RawMessage
+	VM json.RawMessage
+	// Snapshot is the record of what was exported, if that is another object. Only a
+	// VM with memory needs it: it tells how the guest was booted.
+	Snapshot json.RawMessage
+
 	VDIs  map[string]json.RawMessage
 	VBDs  map[string]json.RawMessage
 	VIFs  map[string]json.RawMessage // with $network$uuid, $network$name_label and $network$VLAN, as XO adds them
@@ -26,7 +30,7 @@ type Records struct {
 // recordsOf returns the records of a point.
 func recordsOf(p *catalog.Point) Records {
 	m := p.Metadata
-	return Records{VM: m.VM, VDIs: m.VDIs, VBDs: m.VBDs, VIFs: m.VIFs, VTPMs: m.VTPMs}
+	return Records{VM: m.VM, Snapshot: m.VMSnapshot, VDIs: m.VDIs, VBDs: m.VBDs, VIFs: m.VIFs, VTPMs: m.VTPMs}
 }
 
 // parseRecord decodes a record. Pools before XenServer 7.1 had 0 and 1 for the
@@ -115,6 +119,7 @@ func jobKeys() []string {
 	return []string{
 		"xo:backup:contentKey", "xo:copy_of", "xo:backup:datetime", "xo:backup:deltaChainLength", "xo:backup:exported",
 		"xo:backup:includeNonNbdQcow2Fix", "xo:backup:job", "xo:backup:schedule", "xo:backup:vm", "xo:base_delta_vdi",
+		"xenbackup:start", // of a guest that was shut down for its backup
 	}
 }
 

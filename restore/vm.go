@@ -29,7 +29,7 @@ type Options struct {
 
 	Name    string // of the VM; "": the name it had, with the date of the point
 	NewMACs bool   // the pool chooses MAC addresses; else the VM has those it had
-	Start   bool   // start the VM when it is complete
+	Start   bool   // start the VM when it is complete, or resume it
 
 	// Progress is told how far the content of each disk has got; Disk is the uuid
 	// of the snapshot VDI, and "" for an archive as a whole. Calls come one at a time; it must not block.
@@ -64,8 +64,10 @@ const restoredTag = "restored from backup"
 // lease is lost, since the storage does not answer or somebody took it away, VM stops
 // with catalog.ErrLeaseLost.
 //
-// The VM is halted. One that was suspended comes back so, with its memory and with
-// new MAC addresses, from the archive of a full point; otherwise without. When
+// The VM is halted, or suspended if its memory is in the point: to be resumed where it
+// was, on a host with the same processors or newer ones. Of an archive it has new MAC
+// addresses then. Memory is left out disk by disk, on pools that cannot make suspended
+// VMs, for a VM with a virtual TPM, and, as is a disk, by [Options].MapSRs. When
 // VM fails or ctx ends, all that it made is destroyed. Only a VM that is
 // complete but does not start stays: then there are a result and an error.
 func VM(ctx context.Context, pool Pool, cat *catalog.Catalog, p *catalog.Point, opts *Options) (result *Result, err error) {
