@@ -16,6 +16,7 @@
 //	                 has, disk by disk; a disk without one is exported in full
 //	chains           skip a VM whose disks the storage has yet to coalesce
 //	snapshot         under a temporary name until it has its tags          (limited)
+//	                   with the guest shut down before it, or its memory, if asked for
 //	export           per disk: one read, N targets                         (limited)
 //	                   pool -> blocks of 2 MiB, from one budget -> each target
 //	commit           per repository: the point exists from here on
@@ -50,6 +51,58 @@
 // time on it, the destination finds what has not changed since yesterday, and disks
 // can be read at random.
 //
+// # Guests
+//
+// A snapshot holds what the disks hold, as after a power cut. The settings, or a tag of
+// the VM where no setting says more, ask for better:
+//
+//	offlineSnapshot     xo-offline-backup   the guest is shut down for the snapshot
+//	offlineBackup                           ... until all was read; a full backup has no snapshot
+//	checkpointSnapshot  xo-memory-backup    the memory is kept, always in full; a restored VM
+//	                                        is suspended, and goes on where it was
+//
+// Only guests that run are shut down, by themselves, and not before it is their turn to
+// be snapshotted or exported. They are started again whatever happens: after a failure
+// or a cancellation by the run, as long as ten minutes, and after a kill by
+// [Runner.Recover] or the next run, whichever finds the mark xenbackup:start in the VM's
+// other_config; meanwhile the VM counts as running for patterns. A VM that somebody has
+// started since is not touched, and one whose start is blocked is not shut down.
+// A guest that obeys only after its shutdown was given up is beyond this.
+//
+// Disks with [NOBAK] in their names are left out of snapshots and backups; then there is
+// no memory either, which would miss them.
+//
+// # Settings
+//
+// XO's settings of jobs, by the scopes of [Job.Resolve]. Honoured, as [Settings] says:
+//
+//	concurrency, diskPerVmConcurrency, maxExportRate, timeout, vmTimeout,
+//	nRetriesVmBackupFailures, exportRetention, snapshotRetention, longTermRetention with
+//	timezone, fullInterval, deleteFirst, maxMergedDeltasPerRun, bypassVdiChainsCheck,
+//	unconditionalSnapshot, offlineBackup, offlineSnapshot, checkpointSnapshot
+//
+// Done in any case, whatever is set:
+//
+//	mergeBackupsSynchronously  what has expired is merged before the run ends
+//	validateVhdStreams         each stream is proven complete
+//
+// Kept, for whoever calls this package:
+//
+//	reportWhen                 shown in the run; reportRecipients, hideSuccessfulItems and
+//	                           backupReportTpl are for who reports
+//	getRemoteTimeout           [RunnerOptions].Remotes opens repositories
+//
+// Kept and passed over, with a warning where a backup is another one without them:
+//
+//	preferNbd, useNbd, nbdConcurrency    disks are read as streams
+//	cbtDestroySnapshotData               disks are compared with their snapshots, which stay
+//	synchronizedSnapshot                 with a concurrency of 0 all snapshots are taken at first
+//	healthCheck...                       no VM is started to see whether its backup is good
+//	copyRetention, distribute...         there are no replicas; VMs go to all repositories
+//	skipDeleteOldEntries                 points that retention does not keep are deleted
+//
+// All others, those of later versions of XO too, are kept as they are.
+//
 // # Before something happens
 //
 // [Job.Validate] says what is wrong with a job, [Job.Warnings] what of it may
@@ -73,10 +126,19 @@
 // maxExportRate what all its exports read in a second; [Runner.Cancel] ends a run,
 // or one VM of it.
 //
-// When the process is killed nothing is undone, but the next run of the job finds
-// what is left by its names and tags: a snapshot with a temporary name, one that
-// was tagged but not exported, a block with our text. If the kill fell between
-// commit and mark, the snapshot is adopted as the base.
+// # When the process is killed
+//
+// Then nothing is undone, but before each step that leaves something behind a run writes
+// down what that will be, in its [State]. With [DirState] whoever has the directory next
+// undoes it, by [Runner.Recover] or with its first run: exports are cancelled, a guest
+// that was halted is started, migration is allowed again, the snapshot goes, and so do
+// locks and files in the repositories. If the kill fell between commit and mark, the
+// snapshot stays, and the next run adopts it as the base. What retention has not removed
+// yet is the next run's too.
+//
+// Without a directory, or after it was lost, the next run of the job finds what is left of
+// each of its VMs by names and tags: a snapshot with a temporary name, one that was tagged
+// but not exported, a block with our text, a guest with our mark.
 //
 // # Limits
 //
