@@ -4,6 +4,7 @@
 //	killed at any moment                     TestKillOfAJob…, TestKillOfABackup…
 //	killed at each change that it makes      TestKillAtAnyChangeOfABackup
 //	killed again while it recovers           TestKillAtAnyChangeOfTheRecovery
+//	killed at each step of a job             TestKillAtAnyStepOfAJob…: of the pool too
 //	killed in merges, also Xen Orchestra's   TestKillAtAnyChangeOfAMerge
 //	cut off from power, on ext4 and XFS      TestPowerCut… (as root)
 //	stopped while another takes over         TestStoppedWriter…, TestTwoWriters…
