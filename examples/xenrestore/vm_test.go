@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,7 +45,7 @@ func TestVMIsRestoredToAPool(t *testing.T) {
 		Backup, VM string
 		Disks      map[string]string
 	}
-	u.json(t, &made, "vm", "-backup", lastPoint, "-pool", pool.URL(), "-sr", first.UUID, "-map", system+"="+second.UUID, "-new-macs", "-start")
+	u.json(t, &made, "vm", "-backup", lastPoint, "-pool", pool.URL(), "-sr", first.UUID, "-map", strings.ToUpper(system)+"="+second.UUID, "-new-macs", "-start")
 	require.Len(t, made.Disks, 2)
 	client := pool.Client(t)
 	ref, err := xapi.ByUUID[xapi.VM](t.Context(), client, made.VM)

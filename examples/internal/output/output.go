@@ -25,13 +25,18 @@ type File struct {
 func Create(name string, replace bool) (*File, error) {
 	info, err := os.Lstat(name)
 	switch {
+	case err == nil && info.IsDir():
+		return nil, fmt.Errorf("%s is a directory: name a file in it", name)
+	case err == nil && !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a file: write to standard output, and let the shell lead it there", name)
 	case err == nil && !replace:
 		return nil, &fs.PathError{Op: "create", Path: name, Err: fs.ErrExist}
-	case err == nil && !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is not a file", name)
 	}
 	temp := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+"."+rand.Text()+".tmp")
 	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if failed, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, &fs.PathError{Op: "create", Path: name, Err: failed.Err} // nobody knows the other name
+	}
 	if err != nil {
 		return nil, err
 	}

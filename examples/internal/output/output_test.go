@@ -58,7 +58,12 @@ func TestFileIsThereWhenItIsComplete(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, f.Commit())
 	_, err = output.Create(dir, true)
-	require.ErrorContains(t, err, "not a file")
+	require.ErrorContains(t, err, "is a directory")
+	_, err = output.Create(os.DevNull, false)
+	require.ErrorContains(t, err, "standard output")
+	_, err = output.Create(filepath.Join(dir, "missing", "disk.raw"), false)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.NotContains(t, err.Error(), ".tmp")
 
 	f, err = output.Create(filepath.Join(dir, "raced"), false)
 	require.NoError(t, err)

@@ -75,17 +75,7 @@ func (p *Printer) move(id, name string, done, total int64, now time.Time) {
 		return
 	}
 	p.drawn = now
-	line := fmt.Sprintf("  %s: %s", name, Bytes(done))
-	if total > 0 {
-		line += " of " + Bytes(total)
-	}
-	if spent := now.Sub(p.began[id]); spent > 0 && done > 0 {
-		line += fmt.Sprintf(", %s/s", Bytes(int64(float64(done)/spent.Seconds())))
-		if total > 0 {
-			left := time.Duration(float64(spent) * float64(total-done) / float64(done))
-			line += fmt.Sprintf(", %s left", left.Round(time.Second))
-		}
-	}
+	line := fmt.Sprintf("  %s: %s", name, Amount(done, total, now.Sub(p.began[id])))
 	fmt.Fprintf(p.w, "\r%s%s", line, strings.Repeat(" ", max(0, p.length-len(line))))
 	p.length = len(line)
 }
@@ -129,6 +119,24 @@ func (p *Printer) clear() {
 func (p *Printer) print(line string) {
 	p.clear()
 	fmt.Fprintln(p.w, line)
+}
+
+// Amount says how far something is that has moved done of total bytes since it began, how
+// fast, and how long the rest takes; a total of 0 is not known.
+func Amount(done, total int64, spent time.Duration) string {
+	text := Bytes(done)
+	if total > 0 {
+		text += " of " + Bytes(total)
+	}
+	if spent <= 0 || done <= 0 {
+		return text
+	}
+	text += fmt.Sprintf(", %s/s", Bytes(int64(float64(done)/spent.Seconds())))
+	if total > 0 {
+		left := time.Duration(float64(spent) * float64(total-done) / float64(done))
+		text += fmt.Sprintf(", %s left", left.Round(time.Second))
+	}
+	return text
 }
 
 // Bytes writes a number of bytes for people.

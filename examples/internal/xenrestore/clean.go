@@ -48,7 +48,7 @@ The exit code is 3 when something is damaged, else 4 when something is unknown. 
 `,
 		Prepare: func(flags *flag.FlagSet) command.Run {
 			f := &cleanFlags{at: declareLocation(flags)}
-			flags.StringVar(&f.vm, "vm", "", "only the VM with this `UUID`")
+			uuidVar(flags, &f.vm, "vm", "only the VM with this `UUID`")
 			flags.BoolVar(&f.apply, "apply", false, "do it")
 			flags.StringVar(&f.plan, "plan", "", "`file` that clean -json printed: nothing is done that is not in it")
 			flags.DurationVar(&f.grace, "grace", 0, "how `long` garbage must have been known before it goes, such as 24h")

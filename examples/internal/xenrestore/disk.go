@@ -51,7 +51,7 @@ written to a pipe is right only if the exit code is 0. With -json it is
 `,
 		Prepare: func(flags *flag.FlagSet) command.Run {
 			f := &diskFlags{at: declareLocation(flags), id: declareBackup(flags)}
-			flags.StringVar(&f.uuid, "disk", "", "`UUID` of the disk's VDI, or of its snapshot's")
+			uuidVar(flags, &f.uuid, "disk", "`UUID` of the disk's VDI, or of its snapshot's")
 			flags.StringVar(&f.out, "o", "", "`file` to write; - is standard output")
 			flags.StringVar(&f.format, "format", "raw", "raw or vhd")
 			flags.BoolVar(&f.replace, "force", false, "replace the file if it is there")

@@ -25,7 +25,7 @@ type filesFlags struct {
 
 func declareFiles(flags *flag.FlagSet) *filesFlags {
 	f := &filesFlags{at: declareLocation(flags), id: declareBackup(flags)}
-	flags.StringVar(&f.disk, "disk", "", "open this disk alone: xvda, or the `UUID` of its VDI or of its snapshot's")
+	uuidVar(flags, &f.disk, "disk", "open this disk alone: xvda, or the `UUID` of its VDI or of its snapshot's")
 	flags.StringVar(&f.volume, "volume", "", "`name` of a volume, as files ls prints it, or its label or UUID (not needed where only one has files)")
 	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
 	return f

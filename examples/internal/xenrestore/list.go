@@ -32,7 +32,7 @@ metadata cannot be read has "id", "vm" and "error".
 `,
 		Prepare: func(flags *flag.FlagSet) command.Run {
 			at := declareLocation(flags)
-			vm := flags.String("vm", "", "only the points of the VM with this `UUID`")
+			vm := declareUUID(flags, "vm", "only the points of the VM with this `UUID`")
 			asJSON := flags.Bool("json", false, "print JSON")
 			return func(ctx context.Context, std *command.Streams) (err error) {
 				repo, err := at.open(ctx, std)

@@ -68,6 +68,29 @@ func unreadable(e *catalog.PointError) point {
 	return point{ID: e.Path, VM: vm, Tags: []string{}, Disks: []disk{}, Error: e.Err.Error()}
 }
 
+// declareUUID declares a flag for a uuid, which may be typed in capitals.
+func declareUUID(flags *flag.FlagSet, name, usage string) *string {
+	uuid := new(string)
+	uuidVar(flags, uuid, name, usage)
+	return uuid
+}
+
+func uuidVar(flags *flag.FlagSet, uuid *string, name, usage string) {
+	flags.Func(name, usage, func(typed string) error {
+		*uuid = canonical(typed)
+		return nil
+	})
+}
+
+// canonical is a uuid in small letters, as pools write them; what is none stays.
+func canonical(typed string) string {
+	const uuidLength = 36
+	if len(typed) == uuidLength && strings.Count(typed, "-") == 4 {
+		return strings.ToLower(typed)
+	}
+	return typed
+}
+
 func declareBackup(flags *flag.FlagSet) *string {
 	return flags.String("backup", "", "`ID` of the restore point, as list prints it: xo-vm-backups/<vm>/<date>.json")
 }

@@ -38,7 +38,7 @@ With -json it is an array of {"id","name","scheduleId","keep","reason"}.
 		Prepare: func(flags *flag.FlagSet) command.Run {
 			at := declareLocation(flags)
 			plan := flags.Bool("plan", false, "explain, and delete nothing; it must be given")
-			vm := flags.String("vm", "", "only the VM with this `UUID`")
+			vm := declareUUID(flags, "vm", "only the VM with this `UUID`")
 			schedule := flags.String("schedule", "", "only the schedule with this `ID`")
 			r := catalog.Retention{LongTerm: &catalog.LongTerm{}}
 			flags.IntVar(&r.Keep, "keep", 0, "how many of the newest are kept")

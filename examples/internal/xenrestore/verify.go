@@ -47,7 +47,7 @@ The exit code is 3 when a point is corrupt, else 4 when one is unknown. With -js
 		Prepare: func(flags *flag.FlagSet) command.Run {
 			at := declareLocation(flags)
 			level := flags.String("level", "quick", "how deep to look: quick, structure or data")
-			vm := flags.String("vm", "", "only the points of the VM with this `UUID`")
+			vm := declareUUID(flags, "vm", "only the points of the VM with this `UUID`")
 			id := flags.String("backup", "", "only the point with this `ID`")
 			state := flags.String("state", "", "`file` to go on from, and to keep what was found in until the end")
 			limit := flags.Int64("limit", 0, "`MiB` that are read per second at most (default: no limit)")

@@ -1,7 +1,6 @@
 package xenrestore
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -49,13 +48,13 @@ With -json it is {"backup","vm","disks":{"<snapshot VDI>":"<new VDI>"}}.
 		Prepare: func(flags *flag.FlagSet) command.Run {
 			at, id, pool := declareLocation(flags), declareBackup(flags), declarePool(flags)
 			opts := &restore.Options{MapSRs: map[string]string{}}
-			flags.StringVar(&opts.SR, "sr", "", "`UUID` of the SR for the disks (default: the pool's default)")
+			uuidVar(flags, &opts.SR, "sr", "`UUID` of the SR for the disks (default: the pool's default)")
 			flags.Func("map", "`VDI=SR`: the SR for one disk; VDI= leaves it out; may be given many times", func(arg string) error {
 				vdi, sr, ok := strings.Cut(arg, "=")
 				if !ok || vdi == "" {
 					return errors.New("VDI=SR is needed")
 				}
-				opts.MapSRs[vdi] = sr
+				opts.MapSRs[canonical(vdi)] = canonical(sr)
 				return nil
 			})
 			flags.StringVar(&opts.Name, "name", "", "`name` of the VM (default: the one it had, with the date)")
@@ -91,7 +90,7 @@ With -json it is {"backup","vm","disks":{"<snapshot VDI>":"<new VDI>"}}.
 func (r *repository) restore(ctx context.Context, client *xapi.Client, p *catalog.Point, opts *restore.Options, asJSON bool, std *command.Streams) error {
 	moved := watch(std)
 	defer moved.Clear()
-	opts.Progress = func(at restore.Progress) { moved.Move(cmp.Or(at.Disk, "archive"), at.Done, at.Total) }
+	opts.Progress = watchDisks(moved, r.Disks(p)).move
 	result, err := restore.VM(ctx, client, r.Catalog, p, opts)
 	moved.Clear()
 	if result == nil {
