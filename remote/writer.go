@@ -84,8 +84,9 @@ func (w *Writer) Name() string { return w.name }
 func (w *Writer) Size() int64 { return w.off + int64(len(w.buf)) }
 
 // Write appends p, which it does not keep. It buffers, so that the file is written
-// in pieces of the Filesystem's preferred size. An error is final, and may concern
-// an earlier Write.
+// in pieces of the Filesystem's preferred size; where one write at a time is as good
+// as several, what is larger is written at once, without a copy. An error is final,
+// and may concern an earlier Write.
 func (w *Writer) Write(p []byte) (int, error) {
 	if w.done {
 		return 0, about("write", w.name, fs.ErrClosed)
@@ -93,15 +94,17 @@ func (w *Writer) Write(p []byte) (int, error) {
 	if err := w.alive(); err != nil {
 		return 0, err
 	}
+	if w.out.serial() && len(p) >= w.piece { // without a copy
+		if err := w.flush(); err != nil {
+			return 0, err
+		}
+		if err := w.writeDirect(p); err != nil {
+			return 0, err
+		}
+		return len(p), nil
+	}
 	written := 0
 	for len(p) > 0 {
-		if whole := len(p) - len(p)%w.piece; w.out.serial() && len(w.buf) == 0 && whole > 0 {
-			if err := w.writeDirect(p[:whole]); err != nil { // without a copy
-				return written, err
-			}
-			written, p = written+whole, p[whole:]
-			continue
-		}
 		w.needBuffer()
 		n := min(len(p), w.piece-len(w.buf))
 		w.buf = append(w.buf, p[:n]...)
