@@ -131,14 +131,14 @@ func (g guest) backup(ctx context.Context, fsys remote.Filesystem, generation in
 }
 
 // merge puts the disks in order, and accepts nothing that is unclear but what
-// rivals may come back for.
+// rivals may come back for, and what is to be seen once more.
 func (g guest) merge(ctx context.Context, s *catalog.Session) error {
 	report, err := s.Merge(ctx, nil)
 	if err != nil {
 		return err
 	}
 	left := slices.DeleteFunc(report.Left, func(f catalog.Finding) bool {
-		return g.Rivals && errors.Is(f.Err, catalog.ErrHolderSilent)
+		return errors.Is(f.Err, catalog.ErrSeenOnce) || g.Rivals && errors.Is(f.Err, catalog.ErrHolderSilent)
 	})
 	if found := slices.Concat(report.Unknown, left); len(found) > 0 {
 		return fmt.Errorf("merge: %v", found)

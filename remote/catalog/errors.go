@@ -71,6 +71,11 @@ var (
 	// its disks merged, at any moment.
 	ErrLeaseLost = errors.New("the lease was lost")
 
+	// ErrSeenOnce is reported for what no point needs, but this library did not write, or
+	// did not come to write down that it did: [Session.Merge] and [Session.Clean] remove it
+	// when they see it again as it is.
+	ErrSeenOnce = errors.New("nobody needs it, and it is removed when it is seen again")
+
 	// ErrHolderSilent is reported for what nobody needs, but whoever held the lock of
 	// the VM before, and fell silent, may come back for. The next session removes it.
 	ErrHolderSilent = errors.New("whoever held the lock before fell silent, and may come back for it; the next session removes it")

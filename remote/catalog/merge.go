@@ -22,6 +22,8 @@ type merger struct {
 	start  time.Time
 	guard  func() (*Immutability, error) // of the repository; asked when something is to be merged
 
+	sightings sightings // of what is not ours; not of a clean, which has its own
+
 	points []*Point
 	files  []string        // in the directory of the VM
 	refs   map[string]bool // disks that points refer to, from the root
@@ -40,7 +42,7 @@ func newMerger(s *Session, opts *MergeOptions) *merger {
 		opts = &MergeOptions{}
 	}
 	return &merger{
-		s: s, opts: opts, start: time.Now(), report: &MergeReport{},
+		s: s, opts: opts, start: time.Now(), report: &MergeReport{}, sightings: sightings{s: s},
 		sizes: map[string]int64{}, refs: map[string]bool{},
 	}
 }
@@ -83,7 +85,7 @@ func (m *merger) run(ctx context.Context) error {
 	if err := m.stopped(ctx, errs); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	errs = append(errs, m.finish(ctx), m.removeArchives(ctx))
+	errs = append(errs, m.finish(ctx), m.removeArchives(ctx), m.sightings.save(ctx))
 	if !m.isDry() {
 		errs = append(errs, m.s.sweepEvidence(ctx))
 	}

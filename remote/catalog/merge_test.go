@@ -259,3 +259,62 @@ func TestDeltaOnAChainOfXenOrchestra(t *testing.T) {
 		check()
 	}
 }
+
+// A merge removes at first sight what this library wrote, or what this session has deleted
+// the point of; all else when it was seen before, by a merge or by a clean, as it is.
+func TestMergeRemovesWhatIsOursOrWasSeenTwice(t *testing.T) {
+	ctx := t.Context()
+	// Nobody needs the youngest disks, which have evidence, or not.
+	prepare := func(t *testing.T, isOurs bool) (*remotetest.Crash, *catalog.Catalog, []string) {
+		t.Helper()
+		_, fsys := newRepository(t, 2)
+		if !isOurs {
+			require.NoError(t, remote.RemoveAll(ctx, fsys, ".xenbackup"))
+		}
+		return fsys, openCatalog(t, fsys), []string{relative(diskName(0, 2)), relative(diskName(1, 2))}
+	}
+	t.Run("ours", func(t *testing.T) {
+		fsys, c, disks := prepare(t, true)
+		require.NoError(t, fsys.Remove(ctx, pointName(2)))
+		require.Equal(t, disks, mergeAll(t, c, testVM).Removed)
+	})
+	t.Run("deleted by this session", func(t *testing.T) {
+		_, c, disks := prepare(t, false)
+		s := lockVM(t, c, testVM)
+		require.NoError(t, s.Delete(ctx, pointName(2)))
+		report, err := s.Merge(ctx, nil)
+		require.NoError(t, err)
+		require.Equal(t, disks, report.Removed)
+		require.NoError(t, s.Close(ctx))
+	})
+	t.Run("another's", func(t *testing.T) {
+		fsys, c, disks := prepare(t, false)
+		require.NoError(t, fsys.Remove(ctx, pointName(2)))
+		for range 2 {
+			report := mergeAll(t, c, testVM)
+			require.Empty(t, report.Removed)
+			require.ErrorIs(t, findings(report.Left)[disks[0]], catalog.ErrSeenOnce)
+			toucher, ok := remote.As[remote.Toucher](remote.Filesystem(fsys))
+			require.True(t, ok)
+			for i := range 2 { // somebody writes to them: what was seen is no more
+				require.NoError(t, toucher.Touch(ctx, diskName(i, 2), time.Now().Add(time.Hour)))
+			}
+		}
+		require.Empty(t, mergeAll(t, c, testVM).Removed)
+		require.Equal(t, disks, mergeAll(t, c, testVM).Removed)
+		require.Empty(t, cleanVM(t, c, testVM, nil).Findings, "and nothing is remembered")
+	})
+	t.Run("seen by a clean", func(t *testing.T) {
+		fsys, c, disks := prepare(t, false)
+		require.NoError(t, fsys.Remove(ctx, pointName(2)))
+		cleanVM(t, c, testVM, nil)
+		require.Equal(t, disks, mergeAll(t, c, testVM).Removed)
+	})
+	t.Run("seen by a merge", func(t *testing.T) {
+		fsys, c, disks := prepare(t, false)
+		require.NoError(t, fsys.Remove(ctx, pointName(2)))
+		mergeAll(t, c, testVM)
+		actions := actions(cleanVM(t, c, testVM, nil))
+		require.Equal(t, catalog.ActionTrash, actions[path.Join(testVMDir, disks[0])])
+	})
+}

@@ -304,6 +304,10 @@ func TestDataThatIsNotProvenToBeGarbageStays(t *testing.T) {
 			after := listFiles(t, fsys, testVMDir+"/vdis")
 			require.Contains(t, after, path.Join(dir, "data", "note.txt"))
 			if !c.stays {
+				require.Empty(t, report.Removed)
+				require.ErrorIs(t, findings(report.Left)[relative(orphan)], catalog.ErrSeenOnce)
+				report = mergeAll(t, openCatalog(t, fsys), testVM)
+				after = listFiles(t, fsys, testVMDir+"/vdis")
 				require.Equal(t, []string{relative(orphan)}, report.Removed)
 				require.Contains(t, findings(report.Left), relative(path.Join(dir, "data", "note.txt")))
 				require.Len(t, after, len(before)-1)

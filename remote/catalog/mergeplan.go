@@ -51,6 +51,9 @@ func (m *merger) discardDisks(ctx context.Context, d *vdiDir) error {
 			return fmt.Errorf("catalog: %w", err)
 		}
 		forget(d, n)
+		if n.data != "" {
+			m.s.unneeded(n.data)
+		}
 	}
 	return nil
 }

@@ -40,14 +40,25 @@ func (m *merger) removeTemp(ctx context.Context, dir, name string) error {
 	return m.remove(ctx, full)
 }
 
-// discard removes what is proven to be garbage. A clean does so only when it was
-// so before, and moves it aside; hold lets it be remembered and no more.
+// discard removes what is proven to be garbage, if it is ours or was so before. A clean
+// knows no difference, and moves it aside; hold lets it be remembered and no more.
 func (m *merger) discard(ctx context.Context, g garbageItem) (gone bool, err error) {
 	if m.clean != nil {
 		return m.clean.discard(ctx, g)
 	}
 	if m.s.lock.HolderMayReturn() {
 		m.left(g.name, ErrHolderSilent)
+		return false, nil
+	}
+	sure, err := m.isOurs(ctx, g.name)
+	if err == nil && !sure {
+		sure, err = m.sightings.again(ctx, g)
+	}
+	if err != nil {
+		return false, err
+	}
+	if !sure || g.hold {
+		m.left(g.name, ErrSeenOnce)
 		return false, nil
 	}
 	if g.isTree {
@@ -63,6 +74,23 @@ func (m *merger) discard(ctx context.Context, g garbageItem) (gone bool, err err
 		return false, fmt.Errorf("catalog: %w", err)
 	}
 	m.removed(g.name)
+	return true, nil
+}
+
+// isOurs tells whether garbage needs no second look: this session has deleted the point
+// that needed it, or this library wrote it, and the lock proves that whoever did is no
+// more.
+func (m *merger) isOurs(ctx context.Context, name string) (bool, error) {
+	if m.s.isUnneeded(name) {
+		return true, nil
+	}
+	_, err := m.s.fsys.Stat(ctx, evidenceName(strings.TrimSuffix(name, checksumSuffix)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("catalog: evidence of %s: %w", name, err)
+	}
 	return true, nil
 }
 

@@ -65,7 +65,10 @@ type Finding struct {
 //  1. temporary files that a crash left are removed;
 //  2. merges that were interrupted, here or in Xen Orchestra, are finished;
 //  3. a disk that no point refers to and that no such disk depends on is removed,
-//     and so is the data of disks kept as directories that no alias stands for;
+//     and so is the data of disks kept as directories that no alias stands for: at
+//     once if this library wrote it, as its evidence tells, or if this session has
+//     deleted the point that needed it; all else when an earlier Merge, or a
+//     [Session.Clean], has seen it as it is ([ErrSeenOnce] until then);
 //  4. a disk that no point refers to, but that a later one depends on, is
 //     merged with it: the blocks gather in the oldest, which takes over name (for
 //     a disk kept as a directory, the alias) and uuid of the youngest. Every restore point stays readable at

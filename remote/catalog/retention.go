@@ -249,6 +249,11 @@ func (s *Session) deletePoint(ctx context.Context, p *Point, cache *cacheKeeper)
 		return fmt.Errorf("catalog: point %s: %w", p.ID, err)
 	}
 	cache.forget(p.ID)
+	for _, rel := range p.Metadata.VHDs {
+		if name, err := within(s.dir, s.dir, rel); err == nil {
+			s.unneeded(name)
+		}
+	}
 	if err := removeEvidence(ctx, s.fsys, p.ID); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return err
 	}

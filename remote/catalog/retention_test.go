@@ -92,11 +92,15 @@ func TestFullPointGoesWithItsArchive(t *testing.T) {
 		dir + "/20260110T040000Z.json", dir + "/20260110T040000Z.xva", dir + "/20260110T040000Z.xva.checksum",
 	}, listFiles(t, fsys, dir))
 
-	// A deletion that was interrupted after the JSON is completed by Merge.
+	// A deletion that was interrupted after the JSON is completed by the next Merge but one.
 	for _, name := range []string{"20260110T010000Z.xva", "20260110T010000Z.xva.checksum", "mine.xva"} {
 		require.NoError(t, os.WriteFile(filepath.Join(repo.Dir, dir, name), nil, 0o644))
 	}
 	report, err := s.Merge(t.Context(), nil)
+	require.NoError(t, err)
+	require.Empty(t, report.Removed)
+	require.ErrorIs(t, findings(report.Left)["20260110T010000Z.xva"], catalog.ErrSeenOnce)
+	report, err = s.Merge(t.Context(), nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{"20260110T010000Z.xva", "20260110T010000Z.xva.checksum"}, report.Removed)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,9 @@ type Session struct {
 	lock *remote.Lock
 
 	writing atomic.Int32 // points begun and neither committed nor aborted
+
+	goneMu sync.Mutex
+	gone   map[string]bool // disks and their data that nothing needs since this session deleted what did
 }
 
 // LockVM makes the directory of the VM if need be, durably, and locks it. When
@@ -132,6 +136,22 @@ func (s *Session) vdiDirs(ctx context.Context) ([]string, error) {
 		dirs = below
 	}
 	return dirs, nil
+}
+
+// unneeded notes that this session has taken away what needed name.
+func (s *Session) unneeded(name string) {
+	s.goneMu.Lock()
+	defer s.goneMu.Unlock()
+	if s.gone == nil {
+		s.gone = map[string]bool{}
+	}
+	s.gone[name] = true
+}
+
+func (s *Session) isUnneeded(name string) bool {
+	s.goneMu.Lock()
+	defer s.goneMu.Unlock()
+	return s.gone[name]
 }
 
 // dropCache removes the listing that Xen Orchestra keeps: it would believe it
