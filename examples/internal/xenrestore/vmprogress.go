@@ -29,7 +29,8 @@ type movedDisk struct {
 func watchDisks(out *progress.Printer, infos []catalog.DiskInfo) *disksProgress {
 	d := &disksProgress{out: out, names: map[string]string{}, began: time.Now(), disks: map[string]*movedDisk{}}
 	for _, info := range infos {
-		d.names[info.Ref] = printable(cmp.Or(info.Name, info.SourceVDI))
+		name := printable(cmp.Or(info.Name, info.SourceVDI))
+		d.names[info.Ref], d.names[info.VDI] = name, name // of delta and of full points
 	}
 	return d
 }
