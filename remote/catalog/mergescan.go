@@ -106,13 +106,19 @@ func (m *merger) readDirs(ctx context.Context) error {
 			}
 			continue
 		}
-		if !dirs[dir] && (len(d.names) > 0 || d.data) && m.clean == nil {
+		if !dirs[dir] && (len(d.names) > 0 || d.data) && m.clean == nil && !m.hasExpired(d) {
 			d.leave = true
 			m.left(dir, errUnreferenced)
 		}
 		m.dirs = append(m.dirs, d)
 	}
 	return nil
+}
+
+// hasExpired says that this session has deleted the points of all disks in a directory,
+// as those of memory images, of which each has a directory of its own.
+func (m *merger) hasExpired(d *vdiDir) bool {
+	return len(d.names) > 0 && !slices.ContainsFunc(d.names, func(name string) bool { return !m.s.isUnneeded(path.Join(d.path, name)) })
 }
 
 // checkPlace refuses a directory that points refer to and that is not one of
