@@ -18,7 +18,7 @@ func (v *vmRun) exportArchive(ctx context.Context, source *snapshot) error {
 	if v.isVM(source) {
 		return v.transferArchive(ctx, source)
 	}
-	slot, release, err := v.limiter.Acquire(ctx, Key{Pool: v.poolID, Op: OpVMExport})
+	slot, release, err := v.acquire(ctx, OpVMExport)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func (v *vmRun) exportDisks(ctx context.Context, s *snapshot) error {
 
 // exportDisk moves one disk, under a slot.
 func (v *vmRun) exportDisk(ctx context.Context, d *snapshotDisk) error {
-	slot, release, err := v.limiter.Acquire(ctx, Key{Pool: v.poolID, Op: OpDiskExport})
+	slot, release, err := v.acquire(ctx, OpDiskExport)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (v *vmRun) backUpArchive(ctx context.Context) error {
 // backUpItself exports the VM rather than a snapshot. A guest that is shut down for it
 // is down from when its turn to be exported has come until all of it was read.
 func (v *vmRun) backUpItself(ctx context.Context, gens []*generation) error {
-	slot, release, err := v.limiter.Acquire(ctx, Key{Pool: v.poolID, Op: OpVMExport})
+	slot, release, err := v.acquire(ctx, OpVMExport)
 	if err != nil {
 		return err
 	}

@@ -161,7 +161,9 @@ func (j *jobRun) pass(ctx context.Context, vms []chosenVM, contexts map[string]c
 // that failed and is to be tried again.
 func (j *jobRun) backUpVM(ctx context.Context, vm chosenVM, attempt int) (again bool) {
 	tk := j.story.Start("backup VM", map[string]any{"type": "VM", "id": vm.id, "name_label": vm.name})
+	ended := tk.Wait(string(OpVM)) // another job may have it
 	slot, release, err := j.own.vms.Acquire(ctx, Key{Pool: vm.id, Op: OpVM})
+	ended()
 	if err != nil {
 		tk.Fail(err)
 		return false

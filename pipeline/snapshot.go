@@ -51,7 +51,7 @@ func exportedEntries(chainLength int) []entry {
 // shut down before it if the settings want that: not before it is this one's turn. When
 // it fails a snapshot may have been made all the same: sweepTemp finds it.
 func (v *vmRun) takeSnapshot(ctx context.Context) (xapi.Ref[xapi.VM], error) {
-	slot, release, err := v.limiter.Acquire(ctx, Key{Pool: v.poolID, Op: OpSnapshot})
+	slot, release, err := v.acquire(ctx, OpSnapshot)
 	if err != nil {
 		return "", err
 	}

@@ -86,6 +86,12 @@ func (v *vmRun) eachTarget(f func(t *target)) {
 	wg.Wait()
 }
 
+// acquire waits for a slot of the pool, and tells observers how long.
+func (v *vmRun) acquire(ctx context.Context, op Op) (slot context.Context, release func(), err error) {
+	defer v.task.Wait(string(op))()
+	return v.limiter.Acquire(ctx, Key{Pool: v.poolID, Op: op})
+}
+
 // requireTarget returns ErrNoTarget when the job has targets and none is left.
 func (v *vmRun) requireTarget() error {
 	if len(v.targets) > 0 && len(v.alive()) == 0 {

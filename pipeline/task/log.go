@@ -50,7 +50,7 @@ type line struct {
 // Observe implements [Observer]. What cannot be written does not stop a run: see
 // [Log.Err].
 func (l *Log) Observe(e Event) {
-	if e.Kind == EventProgress {
+	if e.Kind == EventProgress || e.Kind == EventWait {
 		return
 	}
 	l.mu.Lock()

@@ -12,6 +12,9 @@ const (
 	EventInfo     Kind = "info"
 	EventWarning  Kind = "warning"
 	EventProgress Kind = "progress"
+	// EventWait is that the task waits for a slot of a limiter, and again, with Waited,
+	// that it does no more: it has one, or has given up. Logs do not keep it.
+	EventWait Kind = "wait"
 )
 
 // Event is one step of a run. Which fields are set depends on its kind; ID,
@@ -33,6 +36,9 @@ type Event struct {
 	Err     error          // end, unless it succeeded by itself
 
 	Done, Total int64 // progress, in bytes; Total is 0 when unknown
+
+	Limit  string        // wait: what there are too few slots of, such as "snapshot"
+	Waited time.Duration // wait: how long, at least 1 ns; 0 while it waits
 }
 
 // Observer hears of the steps of a run. Calls come one at a time per run, a

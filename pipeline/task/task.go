@@ -130,6 +130,19 @@ func (t *Task) Progress(done, total int64) {
 	})
 }
 
+// Wait says that the task waits for a slot of the named limiter, until ended is called.
+func (t *Task) Wait(limit string) (ended func()) {
+	began := time.Now()
+	tell := func(waited time.Duration) {
+		t.run.step(t, func(e *Event) bool {
+			e.Kind, e.Limit, e.Waited = EventWait, limit, waited
+			return t.status == Pending
+		})
+	}
+	tell(0)
+	return func() { tell(max(1, time.Since(began))) }
+}
+
 // ID returns the task's id: unique, and sortable by start time.
 func (t *Task) ID() string { return t.id }
 
