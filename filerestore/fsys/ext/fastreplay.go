@@ -179,8 +179,8 @@ func (r *fastReplay) name(tag uint16, v []byte) (bool, error) {
 	}
 	links := le.Uint16(raw[0x1A:])
 	isDir := le.Uint16(raw)&modeType == modeDir
-	switch {
-	case tag == fastUnlink:
+	switch tag {
+	case fastUnlink:
 		if !dir.remove(name, num) {
 			return true, nil
 		}
@@ -191,7 +191,7 @@ func (r *fastReplay) name(tag uint16, v []byte) (bool, error) {
 			n.runs, n.names, n.fresh = nil, nil, false
 			clearMap(raw[0x28:0x64])
 		}
-	case tag == fastCreate:
+	case fastCreate:
 		dir.add(name, num)
 		n.fresh, n.parent = isDir, le.Uint32(v)
 		return true, nil // its inode came before
