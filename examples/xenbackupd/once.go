@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/xenbackup/xenbackup/examples/internal/command"
@@ -80,13 +80,16 @@ func summary(run *task.Run, spent time.Duration) string {
 	if run.Status() == task.Skipped && count[task.Success] > 0 {
 		status = "done" // as Xen Orchestra counts, all of it were skipped
 	}
-	text := fmt.Sprintf("%s in %s, %d VMs backed up", status, spent.Round(time.Second/10), count[task.Success])
-	for _, status := range []task.Status{task.Skipped, task.Failure, task.Interrupted} {
-		if n := count[status]; n > 0 {
-			text += fmt.Sprintf(", %d %s", n, cmp.Or(map[task.Status]string{task.Failure: "failed"}[status], string(status)))
+	parts := []string{fmt.Sprintf("%s in %s", status, spent.Round(time.Second/10)), fmt.Sprintf("%d of %d VMs backed up", count[task.Success], len(last))}
+	for _, other := range []struct {
+		task.Status
+		word string
+	}{{task.Skipped, "skipped"}, {task.Failure, "failed"}, {task.Interrupted, "interrupted"}} {
+		if n := count[other.Status]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, other.word))
 		}
 	}
-	return text
+	return strings.Join(parts, ", ")
 }
 
 // preview tells when the schedules are due.

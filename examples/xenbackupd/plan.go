@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -39,7 +40,7 @@ func plan(ctx context.Context, conf *config.Config, job, named string, std *comm
 	fmt.Fprintf(std.Out, "A run of %s now would do this:\n", job)
 	clean := true
 	if found != nil {
-		clean = show(std.Out, found)
+		clean = show(std.Out, conf, found)
 	}
 	if err != nil {
 		fmt.Fprintf(std.Err, "xenbackupd: %s: %v\n", job, err)
@@ -65,10 +66,10 @@ func (s *service) planJob(ctx context.Context, name, schedule string) (*pipeline
 }
 
 // show prints a plan, and tells whether all of it would succeed.
-func show(w io.Writer, p *pipeline.Plan) bool {
+func show(w io.Writer, conf *config.Config, p *pipeline.Plan) bool {
 	clean := len(p.Problems) == 0
 	for _, vm := range p.VMs {
-		clean = showVM(w, vm) && clean
+		clean = showVM(w, conf, vm) && clean
 	}
 	for _, v := range p.Excluded {
 		fmt.Fprintf(w, "  %s: left out: %s\n", v.VM.Name(), v.Reason)
@@ -79,7 +80,7 @@ func show(w io.Writer, p *pipeline.Plan) bool {
 	return clean
 }
 
-func showVM(w io.Writer, vm *pipeline.PlannedVM) bool {
+func showVM(w io.Writer, conf *config.Config, vm *pipeline.PlannedVM) bool {
 	switch {
 	case vm.Skip != "":
 		fmt.Fprintf(w, "  %s (%s): skipped: %s\n", vm.Name, vm.Pool, vm.Skip)
@@ -89,11 +90,16 @@ func showVM(w io.Writer, vm *pipeline.PlannedVM) bool {
 		fmt.Fprintf(w, "  %s (%s): %s\n", vm.Name, vm.Pool, kind(vm.Full, vm.Reason))
 	}
 	for _, d := range vm.Disks {
-		fmt.Fprintf(w, "    disk %s, %s: %s\n", d.Name, progress.Bytes(d.Size), kind(d.Full, d.Reason))
+		fmt.Fprintf(w, "    disk %s, %s: %s", d.Name, progress.Bytes(d.Size), kind(d.Full, d.Reason))
+		if d.Bytes != pipeline.Unknown {
+			fmt.Fprintf(w, ", at most %s", progress.Bytes(d.Bytes))
+		}
+		fmt.Fprintln(w)
 	}
 	clean := vm.Err == nil
 	for _, t := range vm.Targets {
-		fmt.Fprintf(w, "    to %s", t.ID)
+		name, _ := conf.Remote(t.ID)
+		fmt.Fprintf(w, "    to %s", cmp.Or(name, t.ID))
 		if t.Free > 0 {
 			fmt.Fprintf(w, ", %s free", progress.Bytes(t.Free))
 		}

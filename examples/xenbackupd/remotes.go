@@ -116,7 +116,7 @@ func (r *remotes) connect(ctx context.Context, name string, conf *config.Remote)
 	}
 	fsys, err := all.Opener().Open(ctx, conf.URL, opts)
 	if errors.Is(err, remote.ErrOtherStorage) {
-		return nil, fmt.Errorf("%w; if it was replaced on purpose, remove it from %s", err, r.state.path("remotes.json"))
+		return nil, fmt.Errorf("%w; if it was replaced on purpose, remove it from %s", err, r.state.remotes())
 	}
 	switch {
 	case err != nil:

@@ -46,12 +46,12 @@ func openState(dir string) (*state, error) {
 // readState reads the folder, which another process may have, or which may not be there.
 func readState(dir string) (*state, error) {
 	s := &state{dir: dir, ids: map[string]identity{}}
-	text, err := os.ReadFile(s.path("remotes.json"))
+	text, err := os.ReadFile(s.remotes())
 	if err == nil {
 		err = json.Unmarshal(text, &s.ids)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w", s.path("remotes.json"), err)
+		return nil, fmt.Errorf("%s: %w", s.remotes(), err)
 	}
 	return s, nil
 }
@@ -64,7 +64,8 @@ func (s *state) close() error {
 	return s.held.Close()
 }
 
-func (s *state) path(name string) string { return filepath.Join(s.dir, name) }
+// remotes is the file of the storages; other names in the folder are the library's.
+func (s *state) remotes() string { return filepath.Join(s.dir, "remotes.json") }
 
 // identityOf returns the storage that the repository was on, or "".
 func (s *state) identityOf(name, url string) string {
@@ -85,7 +86,7 @@ func (s *state) remember(name, url, id string) error {
 	if err != nil {
 		return err
 	}
-	f, err := output.Create(s.path("remotes.json"), true)
+	f, err := output.Create(s.remotes(), true)
 	if err != nil {
 		return err
 	}
