@@ -109,7 +109,7 @@ func (v *vmRun) settleArchive(ctx context.Context, gens []*generation, source *s
 		if v.snapshotRetention(v.schedule) > 0 { // it stays
 			marking, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 			defer cancel()
-			if err := v.mark(marking, gen, []entry{{keyExported, "true"}}); err != nil {
+			if err := v.patient().mark(marking, gen, []entry{{keyExported, "true"}}); err != nil {
 				return err
 			}
 			v.taken.done()
@@ -118,7 +118,7 @@ func (v *vmRun) settleArchive(ctx context.Context, gens []*generation, source *s
 	// The snapshot of a run that ends here would stay until the next one.
 	removing, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	kept := v.removeUnused(removing, gens)
+	kept := v.patient().removeUnused(removing, gens)
 	if !v.isVM(source) && !slices.Contains(kept, gens[len(gens)-1]) {
 		v.taken.done()
 	}

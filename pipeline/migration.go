@@ -30,7 +30,7 @@ func (v *vmRun) blockMigration(ctx context.Context) (unblock func(context.Contex
 		return nothing, fmt.Errorf("block migration: %w", err)
 	}
 	unblock = func(ctx context.Context) error {
-		_, err := unblockMigration(ctx, pool, ref, before)
+		_, err := unblockMigration(ctx, patientPool{pool}, ref, before)
 		if err == nil {
 			noted.done()
 		}

@@ -297,7 +297,7 @@ func (v *vmRun) snapshot(ctx context.Context, gens []*generation, choice *baseCh
 	}
 	ref, err := v.takeSnapshot(ctx)
 	if err != nil {
-		undoing := v.discard(ctx, "")
+		undoing := v.discardLost(ctx, err)
 		if _, refused := errors.AsType[*xapi.Error](err); refused && undoing == nil {
 			v.taken.done() // else the pool may be amid it: the next run looks for it
 		}
@@ -371,9 +371,9 @@ func (v *vmRun) discard(ctx context.Context, ref xapi.Ref[xapi.VM]) error {
 	defer cancel()
 	var err error
 	if ref.IsNull() {
-		err = v.sweepTemp(ctx)
+		err = v.patient().sweepTemp(ctx)
 	} else {
-		err = destroySnapshot(ctx, v.pool, ref, nil)
+		err = destroySnapshot(ctx, patientPool{v.pool}, ref, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("destroy the snapshot of the run: %w", err)
@@ -423,14 +423,14 @@ func (v *vmRun) toTargets(ctx context.Context, snap *snapshot, choice *baseChoic
 func (v *vmRun) settle(ctx context.Context, gens []*generation, choice *baseChoice) error {
 	marking, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	if err := v.markExported(marking, gens[len(gens)-1], choice.nextChainLength(v.live)); err != nil {
+	if err := v.patient().markExported(marking, gens[len(gens)-1], choice.nextChainLength(v.live)); err != nil {
 		return fmt.Errorf("mark the snapshot as exported: %w", err)
 	}
 	v.taken.done()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	v.removeUnused(ctx, gens)
+	v.patient().removeUnused(ctx, gens)
 	v.eachTarget(func(t *target) { t.finish(ctx, v.schedule, v.task) })
 	return nil
 }

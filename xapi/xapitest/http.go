@@ -37,6 +37,7 @@ type server struct {
 	handle   func(ctx context.Context, x *exchange)
 	mu       sync.Mutex
 	closed   bool
+	down     time.Time // until when connections are closed as they come
 	conns    map[net.Conn]struct{}
 	work     sync.WaitGroup
 }
@@ -71,7 +72,7 @@ func (s *server) start(ctx context.Context) {
 func (s *server) add(conn net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || time.Now().Before(s.down) {
 		_ = conn.Close()
 		return false
 	}
@@ -86,6 +87,13 @@ func (s *server) shut() {
 	_ = s.listener.Close()
 	s.mu.Unlock()
 	s.cut()
+}
+
+// pause closes connections as they come, for a while.
+func (s *server) pause(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down = time.Now().Add(d)
 }
 
 // cut closes all connections. With TLS that waits a moment for clients that do not

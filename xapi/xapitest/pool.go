@@ -53,6 +53,9 @@ type Options struct {
 	// AuthDelay is how long a wrong password takes to be refused: 5 seconds on
 	// a real host, 0 here.
 	AuthDelay time.Duration
+	// RestartTime is how long a host takes no connections while its toolstack
+	// restarts: some 15 seconds on a real one, 0 here.
+	RestartTime time.Duration
 	// EventDelay is how long event.from gathers changes before it answers,
 	// unless it is asked for tasks alone: 50 ms on a real host, 0 here.
 	EventDelay time.Duration

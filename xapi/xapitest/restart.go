@@ -7,10 +7,11 @@ import (
 	"strings"
 )
 
-// RestartHost restarts the toolstack of a host: its connections are cut, and
-// what its tasks were at is cancelled. When the host is the master, all
-// sessions of the pool are gone and the generation of events starts anew, so
-// that tokens handed out before may be from the future. Virtual machines run on.
+// RestartHost restarts the toolstack of a host: its connections are cut, for
+// Options.RestartTime new ones are closed as soon as they are made, and what its
+// tasks were at is cancelled. When the host is the master, all sessions and tasks
+// of the pool are gone and the generation of events starts anew, so that tokens
+// handed out before may be from the future. Virtual machines run on.
 func (p *Pool) RestartHost(name string) error {
 	i := p.hostNamed(name)
 	if i < 0 {
@@ -44,10 +45,17 @@ func (p *Pool) restart(i int) {
 	host := p.hosts[i]
 	p.cancelAll(host)
 	p.faults.releaseAll(false)
+	p.doors[i].server.pause(p.options.RestartTime)
 	p.doors[i].server.cut()
 	if host == p.masterRef() {
 		p.ExpireSessions()
-		_ = p.db.update(func(tx tx) error { tx.renumber(); return nil })
+		_ = p.db.update(func(tx tx) error {
+			for ref := range tx.all("task") { // a database that is loaded has none
+				_ = tx.destroy("task", ref) // it exists
+			}
+			tx.renumber()
+			return nil
+		})
 	}
 }
 
