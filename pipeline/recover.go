@@ -136,18 +136,21 @@ func (rec *recovery) pool(ctx context.Context, name string, intents []intent) {
 		}
 		byVM[in.VM].intents = append(byVM[in.VM].intents, in)
 	}
-	tasks := cancelTasks(ctx, pool, intents)
 	for i, uuid := range order { // one after the other: if the pool is down, the first one tells
-		byVM[uuid].tasks = tasks
 		if err := byVM[uuid].find(ctx); err != nil {
 			rec.fail(fmt.Errorf("pool %s: %d VMs: %w", name, len(order)-i, err))
 			order = order[:i]
 			break
 		}
 	}
+	if len(order) == 0 {
+		return
+	}
+	tasks := cancelTasks(ctx, pool, intents)
 	var group errgroup.Group
 	group.SetLimit(recoveries)
 	for _, uuid := range order {
+		byVM[uuid].tasks = tasks
 		group.Go(func() error {
 			if err := byVM[uuid].undo(ctx); err != nil {
 				rec.fail(fmt.Errorf("vm %s: %w", uuid, err))

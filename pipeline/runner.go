@@ -22,8 +22,9 @@ type RunnerOptions struct {
 	Pools map[string]Pool
 
 	// Remotes returns the catalog of a repository that a job names. It is called
-	// once per run and repository; the catalog stays the caller's to close, and
-	// may be the same each time. Jobs without repositories need none.
+	// once per run and repository, and for what is recovered there; the catalog stays
+	// the caller's to close, and may be the same each time. Jobs without repositories
+	// need none.
 	Remotes func(ctx context.Context, id string) (*catalog.Catalog, error)
 
 	// Limiter bounds the work on pools, over all jobs that share it. nil is a
