@@ -301,3 +301,25 @@ func TestOfflineBackupKeepsNoSnapshots(t *testing.T) {
 	require.Equal(t, "offlineBackup", wrong.Key)
 	require.Zero(t, w.called("VM.clean_shutdown"))
 }
+
+func TestPlanTellsWhatHappensToTheGuest(t *testing.T) {
+	w := newWorld(t, "r")
+	planned := func(settings string) *pipeline.PlannedVM {
+		w.set(settings)
+		runner, err := pipeline.NewRunner(&w.opts)
+		require.NoError(t, err)
+		plan, err := runner.Plan(t.Context(), w.job, &pipeline.RunOptions{ScheduleID: schedule})
+		require.NoError(t, err)
+		require.Len(t, plan.VMs, 1)
+		return plan.VMs[0]
+	}
+	vm := planned(`{"exportRetention":1,"offlineBackup":true,"checkpointSnapshot":true}`)
+	require.True(t, vm.ShutDown)
+	require.False(t, vm.Memory)
+	w.tagVM("xo-memory-backup")
+	vm = planned(`{"exportRetention":1}`)
+	require.False(t, vm.ShutDown)
+	require.True(t, vm.Memory)
+	require.Equal(t, []string{"snapshot mode by tag"}, messages(vm.Notes))
+	require.Empty(t, w.order())
+}

@@ -28,6 +28,8 @@ type PlannedVM struct {
 	Err      error  // why it would fail, or cannot be planned; nil it would not
 
 	Snapshot bool   // one is taken
+	ShutDown bool   // the guest is shut down, and started again
+	Memory   bool   // is in the snapshot
 	Full     bool   // at least one disk, or the whole archive
 	Reason   string // why all of it is full; "" it is not
 	Disks    []PlannedDisk
@@ -148,6 +150,7 @@ func (v *vmRun) plan(ctx context.Context, p *PlannedVM) error {
 			return err
 		}
 	}
+	p.ShutDown, p.Memory = v.needsHalt(), p.Snapshot && v.wantsMemory() && len(v.excluded) == 0
 	p.Full, p.Reason = v.isFull() || choice.isFull(v.live), choice.reason
 	for _, d := range v.live {
 		disk := PlannedDisk{ID: d.vdi.UUID, Name: d.vdi.NameLabel, Size: d.vdi.VirtualSize, Full: choice.disks[d.ref] == nil}
