@@ -32,8 +32,9 @@
 // [Volume.Open] gives an fsys.FS: an fs.FS, and by node for those who want all bytes of
 // names, extended attributes, holes, and pages of large directories. Packages fsys/ext,
 // fsys/fat and fsys/exfat read ext2, ext3 and ext4, FAT12, FAT16 and FAT32, and exFAT; to
-// add a reader, add a line to [Readers], or give it in Options.Readers. A volume that was in use is shown as its system would show it after a
-// crash, where the reader can do that; fsys.FS.Warnings says where not.
+// add a reader, add a line to [Readers], or give it in Options.Readers. A volume that was
+// in use is shown as its system would show it after a crash, also where its journal is on
+// another disk of the VM; fsys.FS.Warnings says where the reader cannot do that.
 //
 // # Out
 //
