@@ -35,6 +35,9 @@ func (v *vmRun) transferArchive(ctx context.Context, source *snapshot) (err erro
 	if err != nil {
 		return err
 	}
+	if err := v.checkArchiveRoom(ctx); err != nil {
+		return err
+	}
 	download, err := v.pool.ExportVM(ctx, source.ref, &xapi.ExportVMOptions{
 		Compression: compression,
 		// A VM that was suspended is backed up with its memory, and comes back suspended.

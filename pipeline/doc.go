@@ -107,9 +107,12 @@
 //
 // [Job.Validate] says what is wrong with a job, [Job.Warnings] what of it may
 // disappoint, and [Runner.Plan] what a run would do now: which VMs, which disks in
-// full and why, which points expire. A repository without room for a disk is dropped
-// before anything of the disk is written, unless it compresses: then that cannot be
-// told. [UnexpectedFull] keeps a delta that became a full backup from filling a
+// full and why, how many bytes at most, which points expire. A repository without room
+// for a disk is dropped before anything of the disk is written, unless it compresses:
+// then that cannot be told. One without room for an archive that is not compressed is
+// dropped before the archive is asked for, if the pool's storage says how much of the
+// disks is allocated; where it may only be that there is no room, a warning says so.
+// [UnexpectedFull] keeps a delta that became a full backup from filling a
 // repository, or the night.
 //
 // # When something fails

@@ -41,6 +41,7 @@ type PlannedVM struct {
 type PlannedDisk struct {
 	ID, Name string
 	Size     int64 // virtual, in bytes: no more is transferred
+	Bytes    int64 // at most so many are: what the pool has allocated or, of a delta, tracked as changed; [Unknown] if it does not say
 	Full     bool
 	Reason   string // why it is full
 }
@@ -152,20 +153,41 @@ func (v *vmRun) plan(ctx context.Context, p *PlannedVM) error {
 	}
 	p.ShutDown, p.Memory = v.needsHalt(), p.Snapshot && v.wantsMemory() && len(v.excluded) == 0
 	p.Full, p.Reason = v.isFull() || choice.isFull(v.live), choice.reason
-	for _, d := range v.live {
-		disk := PlannedDisk{ID: d.vdi.UUID, Name: d.vdi.NameLabel, Size: d.vdi.VirtualSize, Full: choice.disks[d.ref] == nil}
-		if disk.Full {
-			disk.Reason = choice.why(d.ref)
-		}
-		p.Disks = append(p.Disks, disk)
+	if err := v.planDisks(ctx, p, choice); err != nil {
+		return err
 	}
 	if err := v.checkUnexpected(choice); err != nil {
 		return err
 	}
-	if !p.Snapshot {
+	if p.Snapshot {
+		if err := v.checkChains(ctx); err != nil {
+			return err
+		}
+	}
+	if !v.isFull() {
 		return nil
 	}
-	return v.checkChains(ctx)
+	return v.checkArchiveRoom(ctx)
+}
+
+// planDisks finds out what would be read.
+func (v *vmRun) planDisks(ctx context.Context, p *PlannedVM, choice *baseChoice) error {
+	allocated := newAllocation(v.pool)
+	for _, d := range v.live {
+		disk := PlannedDisk{ID: d.vdi.UUID, Name: d.vdi.NameLabel, Size: d.vdi.VirtualSize}
+		if base := choice.disks[d.ref]; base != nil {
+			disk.Bytes = v.changed(ctx, d, base)
+		} else {
+			disk.Full, disk.Reason = true, choice.why(d.ref)
+			var err error
+			if disk.Bytes, err = allocated.of(ctx, d.ref); err != nil {
+				return err
+			}
+		}
+		disk.Bytes = min(disk.Bytes, disk.Size)
+		p.Disks = append(p.Disks, disk)
+	}
+	return nil
 }
 
 // planTarget finds out what would happen in a repository.
