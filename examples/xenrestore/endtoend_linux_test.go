@@ -44,31 +44,32 @@ func lookAt(t *testing.T, dir string) files {
 		if err := unix.Lstat(path, &s); err != nil {
 			return err
 		}
-		text := fmt.Sprintf("%o %d:%d", s.Mode, s.Uid, s.Gid)
+		var text strings.Builder
+		fmt.Fprintf(&text, "%o %d:%d", s.Mode, s.Uid, s.Gid)
 		switch s.Mode & unix.S_IFMT {
 		case unix.S_IFREG:
 			content, err := os.ReadFile(path)
 			if err != nil {
 				return err
 			}
-			text += fmt.Sprintf(" %d.%09d %d %s", s.Mtim.Sec, s.Mtim.Nsec, s.Size, sum(content))
+			fmt.Fprintf(&text, " %d.%09d %d %s", s.Mtim.Sec, s.Mtim.Nsec, s.Size, sum(content))
 		case unix.S_IFDIR:
-			text += fmt.Sprintf(" %d.%09d", s.Mtim.Sec, s.Mtim.Nsec)
+			fmt.Fprintf(&text, " %d.%09d", s.Mtim.Sec, s.Mtim.Nsec)
 		case unix.S_IFLNK:
 			target, err := os.Readlink(path)
 			if err != nil {
 				return err
 			}
-			text += " -> " + target
+			text.WriteString(" -> " + target)
 		}
 		for _, name := range []string{"user.run", "system.posix_acl_access"} {
 			value := make([]byte, 1000)
 			if n, err := unix.Lgetxattr(path, name, value); err == nil {
-				text += fmt.Sprintf(" %s=%q", name, value[:n])
+				fmt.Fprintf(&text, " %s=%q", name, value[:n])
 			}
 		}
 		name, err := filepath.Rel(dir, path)
-		m[name] = text
+		m[name] = text.String()
 		return err
 	}))
 	return m
