@@ -89,8 +89,10 @@ func (g *Ganesha) Start(tb testing.TB) {
 	tb.Helper()
 	log := g.file("log/" + strconv.FormatInt(time.Now().UnixNano(), 10))
 	// The folder run takes the place of /run, where the server looks for the
-	// portmapper, and the small disk is mounted, for this process alone.
-	script := fmt.Sprintf(`mount --bind %[1]s/run /run && mount -t tmpfs -o size=%[2]d,mode=1777 full %[1]s/full && exec ganesha.nfsd -F -f %[1]s/ganesha.conf -L %[3]s -p /run/ganesha.pid`,
+	// portmapper, and the small disk is mounted, for this process alone. What other
+	// tests have mounted is not to stay mounted with it when they unmount it.
+	script := fmt.Sprintf(`while read -r device at _; do case $device in /dev/loop*) case %[1]s/ in "$at"/*) ;; *) umount -l "$at" ;; esac ;; esac; done </proc/mounts
+mount --bind %[1]s/run /run && mount -t tmpfs -o size=%[2]d,mode=1777 full %[1]s/full && exec ganesha.nfsd -F -f %[1]s/ganesha.conf -L %[3]s -p /run/ganesha.pid`,
 		g.dir, GaneshaFullSize, log)
 	g.process.cmd = exec.Command("unshare", "--mount", "sh", "-c", script) //nolint:noctx // outlives any one call; Kill ends it
 	g.process.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}

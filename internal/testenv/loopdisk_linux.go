@@ -22,6 +22,7 @@ const aloneEnv = "XENBACKUP_TEST_OWN_MOUNTS"
 func Alone(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(aloneEnv) != "" {
+		detachLoops(t)
 		return true
 	}
 	if os.Getuid() != 0 {
@@ -40,6 +41,21 @@ func Alone(t *testing.T) bool {
 		t.SkipNow()
 	}
 	return false
+}
+
+// detachLoops lets go of the loop devices that other tests have mounted: they are not to
+// stay mounted here when those unmount them.
+func detachLoops(t *testing.T) {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[0], "/dev/loop") {
+			_ = unix.Unmount(f[1], unix.MNT_DETACH) // it may be gone
+		}
+	}
 }
 
 // LoopDisk is a disk in a file, with a file system that can be stopped as a power cut
