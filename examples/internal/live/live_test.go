@@ -47,6 +47,10 @@ func TestRateAndTimeLeftAreThoseOfTheLastSeconds(t *testing.T) {
 		run := task.NewRun(task.Job{ID: "j", Name: "nightly", ScheduleID: "s"}, nil, both(&runs, screen))
 		run.Info("vms", map[string]any{"vms": []string{"u", "v"}})
 		web := run.Start("backup VM", map[string]any{"id": "u", "name_label": "web"})
+		waited := web.Start("snapshot", nil).Wait("snapshot")
+		require.Equal(t, "waiting for a slot: snapshot", runs.Active()[0].VMs[0].Step)
+		waited()
+		require.Equal(t, "snapshot", runs.Active()[0].VMs[0].Step)
 		var moves []*task.Task
 		for range 2 { // targets
 			moves = append(moves, web.Start("export", nil).Start("transfer", nil))

@@ -94,6 +94,13 @@ func (o *run) observe(e task.Event) {
 		if e.Name == "transfer" {
 			o.move(e)
 		}
+	case task.EventWait:
+		if vm := o.vmOf[e.ID]; vm != nil {
+			vm.Step = e.Name
+			if e.Waited == 0 {
+				vm.Step = "waiting for a slot: " + e.Limit
+			}
+		}
 	case task.EventWarning:
 	}
 }
