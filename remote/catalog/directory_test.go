@@ -137,8 +137,8 @@ func TestDirectoriesSurvivePowerCutAtAnyOperation(t *testing.T) {
 	})
 }
 
-func TestNothingOfAPointOfDirectoriesIsUnsynced(t *testing.T) {
-	for _, opts := range []*catalog.Options{{Format: catalog.FormatBrotli}, {Key: testKey}} {
+func TestNothingOfAPointIsUnsynced(t *testing.T) {
+	for _, opts := range []*catalog.Options{{}, {Format: catalog.FormatBrotli}, {Key: testKey}} {
 		m, fsys := repositoryOf(t, 1, opts)
 		trace := remotetest.NewTrace(fsys)
 		c, err := catalog.Open(t.Context(), trace, opts)

@@ -85,6 +85,9 @@
 // two cleans have seen it unchanged, and then lies in the trash, under
 // .xenbackup/trash/<vm>, until the next one. In between it is remembered under
 // .xenbackup/clean. Nothing in a VM is touched while anything of it is unknown.
+// [Session.Merge] follows the same rule with the same memory, but for what is ours: what
+// this library wrote, as its evidence tells, and what the session itself deleted the point
+// of, goes at once.
 //
 // # Verifying
 //
