@@ -100,7 +100,7 @@ func (rec *recovery) done(ctx context.Context, in *intent, what string) {
 		return
 	}
 	data := map[string]any{"id": in.VM, "run": in.Run}
-	rec.Runner.opts.Logger.InfoContext(ctx, "undone what an interrupted run left", "vm", in.VM, "run", in.Run, "what", what)
+	rec.opts.Logger.InfoContext(ctx, "undone what an interrupted run left", "vm", in.VM, "run", in.Run, "what", what)
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	if rec.told != nil {
@@ -111,7 +111,7 @@ func (rec *recovery) done(ctx context.Context, in *intent, what string) {
 
 // run ends the story of a run that never ended.
 func (rec *recovery) run(in intent) {
-	if log := rec.Runner.opts.State.runs; log != nil {
+	if log := rec.opts.State.runs; log != nil {
 		if err := log.Interrupt(in.Run, rec.undone[in.Run]...); err != nil {
 			rec.fail(err)
 			return
@@ -122,7 +122,7 @@ func (rec *recovery) run(in intent) {
 
 // pool undoes what was left in one pool, and in the repositories of its VMs.
 func (rec *recovery) pool(ctx context.Context, name string, intents []intent) {
-	pool := rec.Runner.opts.Pools[name]
+	pool := rec.opts.Pools[name]
 	if pool == nil {
 		rec.fail(fmt.Errorf("pipeline: what interrupted runs have left in pool %s stays: there is no such pool", name))
 		return

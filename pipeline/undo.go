@@ -106,10 +106,10 @@ func (u *undoing) lock(ctx context.Context) error {
 }
 
 func (u *undoing) lockIn(ctx context.Context, id string) (*catalog.Session, error) {
-	if u.Runner.opts.Remotes == nil {
+	if u.opts.Remotes == nil {
 		return nil, errNoRemotes
 	}
-	c, err := u.Runner.opts.Remotes(ctx, id)
+	c, err := u.opts.Remotes(ctx, id)
 	if err != nil {
 		return nil, err
 	}

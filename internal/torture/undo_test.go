@@ -187,7 +187,8 @@ func (n *night) steps(t *testing.T, random *rand.Rand) (atPool, atRepository int
 		c := newChild(t, o)
 		require.True(t, c.run(t))
 		n.checkContent(t)
-		_, err := fmt.Sscanf(c.output.String()[strings.Index(c.output.String(), "changes"):], "changes %d %d", &atPool, &atRepository)
+		_, counts, _ := strings.Cut(c.output.String(), "changes")
+		_, err := fmt.Sscanf(counts, "%d %d", &atPool, &atRepository)
 		require.NoError(t, err, &c.output)
 	}
 	n.checkAfter(t)
