@@ -12,6 +12,7 @@
 #                  JOBS backups in one process, which must have no more afterwards than before;
 #                  DAMAGES damaged copies of each image of a volume, a tree of large files (as root);
 #                  FLIPS flipped bits and ROTS damaged files that verification must name;
+#                  faults of the pool and the network at each byte, call and session of a job;
 #                  QUESTIONS random expressions, patterns and queries beside Xen Orchestra's libraries
 
 SHELL := /bin/bash
@@ -103,6 +104,7 @@ torture:
 	XENBACKUP_PEERS=require XENBACKUP_KILLS=$(KILLS) XENBACKUP_STEPS=all XENBACKUP_PAIRS=$(PAIRS) XENBACKUP_CUTS=$(CUTS) XENBACKUP_STOPS=$(STOPS) XENBACKUP_TAKES=$(TAKES) \
 		$(GO) test -timeout 0 -count=1 -v ./internal/torture/...
 	XENBACKUP_PEERS=require XENBACKUP_CUTS=$(CUTS) $(GO) test -timeout 0 -count=1 -v -run '^TestPowerCut' ./remote/local
+	XENBACKUP_PEERS=require XENBACKUP_FAULTS=1 $(GO) test -timeout 0 -count=1 -v -run '^TestExportsCutAnywhere|^TestMasterChanges|^TestSessionsThatEnd' ./pipeline
 	XENBACKUP_PEERS=require XENBACKUP_ROUNDS=$(ROUNDS) $(GO) test -timeout 0 -count=1 -v -run '^TestTorture' ./remote/nfs ./remote/smb
 	XENBACKUP_PEERS=require XENBACKUP_QUESTIONS=$(QUESTIONS) $(GO) test -timeout 0 -count=1 -v -run 'XenOrchestraSays$$' ./schedule ./selector
 	XENBACKUP_PEERS=require XENBACKUP_SWEEP=1 XENBACKUP_SEEDS=$(SEEDS) $(GO) test -timeout 0 -count=1 -v -run '^TestModelOf|^TestCycle|Survive|^TestFileWhoseSync' ./remote/catalog

@@ -20,6 +20,13 @@ type taskWatch struct {
 	poll   bool   // events do not work: the pool refused them, or something in between ends long waits
 }
 
+// A pool that has news of a task all the time, as in a flood of events, is looked at no more often than every floodPause, but for
+// maxQuick times in a row.
+const (
+	floodPause = 100 * time.Millisecond
+	maxQuick   = 4
+)
+
 // maxMisses is after how many calls without an answer event.from is given up for a task.
 const maxMisses = 3
 
@@ -38,8 +45,9 @@ func (c *Client) await(ctx context.Context, task Ref[Task]) (*Task, error) {
 
 func (c *Client) awaitTask(ctx context.Context, task Ref[Task]) (*Task, error) {
 	watch := &taskWatch{client: c, task: task}
-	heard := time.Now()
+	heard, quick := time.Now(), 0
 	for {
+		begin := time.Now()
 		record, err := watch.look(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -48,6 +56,12 @@ func (c *Client) awaitTask(ctx context.Context, task Ref[Task]) (*Task, error) {
 			return record, nil
 		case err == nil:
 			heard = time.Now()
+			if quick++; heard.Sub(begin) > floodPause {
+				quick = 0
+			}
+			if quick > maxQuick && pause(ctx, floodPause) != nil {
+				return nil, fmt.Errorf("xapi: task: %w", context.Cause(ctx))
+			}
 			continue
 		case !passing(err) || errors.Is(err, ErrUntrusted) || time.Since(heard) > c.opts.StallTimeout:
 			return nil, fmt.Errorf("wait for task: %w", err)
