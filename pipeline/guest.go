@@ -130,7 +130,7 @@ func (v *vmRun) halt(ctx context.Context) error {
 func (v *vmRun) unmark(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	return removeEntry(ctx, v.pool, "VM", v.ref, "other_config", keyStart)
+	return removeEntry(ctx, patientPool{v.pool}, "VM", v.ref, "other_config", keyStart)
 }
 
 // start starts the guest if the run has shut it down, also after ctx has ended.
@@ -140,7 +140,7 @@ func (v *vmRun) start(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), guestTimeout)
 	defer cancel()
-	if err := startMarked(ctx, v.pool, v.ref); err != nil {
+	if err := startMarked(ctx, patientPool{v.pool}, v.ref); err != nil {
 		return fmt.Errorf("start the guest again: %w", err)
 	}
 	v.halted = false
