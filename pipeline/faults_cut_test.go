@@ -155,7 +155,7 @@ func TestExportsCutAnywhereMakeNoPoint(t *testing.T) {
 					size := count.passed.Load()
 					require.Greater(t, size, int64(mib))
 					tried := 0
-					for at := range cutPoints(count.header.Load(), size, int64(faultStride(t, 9))) {
+					for at := range cutPoints(count.header.Load(), size, int64(faultStride(t, 33))) {
 						l.write(0, mib, mib, byte(80+tried)) // blocks that differ from the base
 						l.write(1, 0, mib, byte(90+tried))
 						l.checkCut(how, at, size)

@@ -37,7 +37,7 @@ func TestMasterChangesAtEachCallOfAJob(t *testing.T) {
 					l.succeeds()
 					calls = len(l.pool.Calls()) - calls
 					require.Greater(t, calls, 30)
-					stride := faultStride(t, 7)
+					stride := faultStride(t, 31)
 					for n := 1 + calls%stride; n < calls-2; n += stride {
 						l.write(0, mib, mib, byte(n))
 						script(l, n)
