@@ -154,11 +154,11 @@ func TestGuestThatDoesNotStartFailsTheRunAndIsStartedByTheNext(t *testing.T) {
 }
 
 func TestCancelledBackupStartsTheGuest(t *testing.T) {
-	for mode, set := range map[string]string{"delta": "offlineBackup", "full": "offlineBackup", "delta ": "offlineSnapshot"} {
-		t.Run(mode+set, func(t *testing.T) {
+	for _, c := range [][2]string{{"delta", "offlineBackup"}, {"full", "offlineBackup"}, {"delta", "offlineSnapshot"}} {
+		t.Run(c[0]+" "+c[1], func(t *testing.T) {
 			w := newWorld(t, "r")
-			w.job.Mode = strings.TrimSpace(mode)
-			w.set(`{"exportRetention":5,"` + set + `":true}`)
+			w.job.Mode = c[0]
+			w.set(`{"exportRetention":5,"` + c[1] + `":true}`)
 			w.runCancelled("r")
 			w.checkGuest()
 			w.mustRun()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 
 	"github.com/xenbackup/xenbackup/remote/catalog"
 	"github.com/xenbackup/xenbackup/xapi"
@@ -70,9 +71,7 @@ func (m *making) createMemory(ctx context.Context, disks []Disk, state record) e
 		if err != nil {
 			return fmt.Errorf("restore: memory: %w", err)
 		}
-		for name, value := range lastBoot(source) {
-			state[name] = value
-		}
+		maps.Copy(state, lastBoot(source))
 		state.set("power_state", "Suspended")
 		state.set("suspend_VDI", m.made.Disks[d.Key])
 		m.made.Suspended = true
