@@ -12,9 +12,10 @@ import (
 const (
 	// MaxDepth is how deep arrays and structs may nest.
 	MaxDepth = 64
-	// MaxSize is the longest text that Decode takes, in bytes, and MaxValues how many values may be in it. A thousand records of xapi
-	// hold less than half as many; in memory a value takes up to 300 bytes.
-	MaxSize   = 64 << 20
+	// MaxSize is the longest text that Decode takes, in bytes.
+	MaxSize = 64 << 20
+	// MaxValues is how many values Decode takes. A thousand records of xapi hold less than half as many; in memory a value takes up to
+	// 300 bytes.
 	MaxValues = 128 << 10
 )
 
