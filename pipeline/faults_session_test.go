@@ -14,7 +14,7 @@ import (
 // However often sessions end, the job succeeds, with one login for each of them.
 func TestSessionsThatEndEveryFewCallsOfAJob(t *testing.T) {
 	t.Parallel()
-	stride := faultStride(t, 16)
+	stride := faultStride(t, 32)
 	for k := 1; k <= 50; k += stride {
 		t.Run(fmt.Sprint(k), func(t *testing.T) {
 			t.Parallel()
