@@ -17,33 +17,81 @@ func (f *FS) superblock(d *device) (*superblock, error) {
 	if err := d.readAt(b[:], superOffset); err != nil {
 		return nil, err
 	}
-	f.copyGroup = 0
+	f.copyGroup, f.otherCopies = 0, false
 	sb, err := parseSuper(&b)
-	if err == nil {
+	switch {
+	case err == nil:
 		return sb, nil
+	case errors.Is(err, fsys.ErrUnsupported) && !damagedSuper(&b):
+		return nil, err // it is meant so: a copy would be of older times
 	}
+	best, bad := f.copyOf(d, &b)
+	if bad != nil {
+		return nil, bad
+	}
+	if best == nil {
+		return nil, err
+	}
+	return best, nil
+}
+
+// damagedSuper tells whether a superblock that claims to have a checksum has a
+// wrong one.
+func damagedSuper(b *[superSize]byte) bool {
+	return le.Uint32(b[0x64:])&roMetadataCsum != 0 && crc32c(^uint32(0), b[:0x3FC]) != le.Uint32(b[0x3FC:])
+}
+
+// copyOf returns a copy of the first superblock, nil if there is none. mkfs
+// leaves the copies of an older file system where the new one has none: of
+// several, the one counts that has the UUID of what is left of the first, else
+// the one that was made last.
+func (f *FS) copyOf(d *device, first *[superSize]byte) (best *superblock, err error) {
+	var b [superSize]byte
+	var rank uint64
+	for c := range copyPlaces {
+		if c.off > uint64(d.size-superSize) {
+			continue
+		}
+		if err := d.readAt(b[:], int64(c.off)); err != nil {
+			return nil, err
+		}
+		sb, bad := parseSuper(&b)
+		if bad != nil || !sb.isCopy(&b, c.group, int64(c.off)) || sb.blocks > uint64(d.size/sb.blockSize) {
+			continue
+		}
+		r := uint64(le.Uint32(b[0x108:])) | uint64(b[0x276])<<32 // when it was made
+		if le.Uint16(first[0x38:]) == superMagic && [16]byte(first[0x68:]) == sb.uuid {
+			r |= 1 << 63
+		}
+		f.otherCopies = f.otherCopies || best != nil && sb.uuid != best.uuid
+		if best == nil || r > rank {
+			best, rank, f.copyGroup = sb, r, c.group
+		}
+	}
+	return best, nil
+}
+
+// copyPlace is where a copy of a superblock may be.
+type copyPlace struct {
+	group, off uint64
+}
+
+// copyPlaces yields all of them, by size of a block and blocks in a cluster.
+func copyPlaces(yield func(copyPlace) bool) {
 	for shift := range 7 {
-		for _, ratio := range [...]int64{1, 16} { // blocks in a cluster
+		for _, ratio := range [...]uint64{1, 16} {
 			for _, group := range copyGroups {
-				bs := int64(1024) << shift
-				off := group * uint64(8*bs*ratio) * uint64(bs)
+				bs := uint64(1024) << shift
+				off := group * 8 * bs * ratio * bs
 				if shift == 0 {
 					off += 1024
 				}
-				if off > uint64(d.size-superSize) {
-					break
-				}
-				if readErr := d.readAt(b[:], int64(off)); readErr != nil {
-					return nil, readErr
-				}
-				if sb, bad := parseSuper(&b); bad == nil && sb.isCopy(&b, group, int64(off)) && sb.blocks <= uint64(d.size/bs) {
-					f.copyGroup = group
-					return sb, nil
+				if !yield(copyPlace{group, off}) {
+					return
 				}
 			}
 		}
 	}
-	return nil, err
 }
 
 // isCopy tells that b is the copy of the superblock that belongs to a place.

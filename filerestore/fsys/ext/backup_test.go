@@ -2,7 +2,9 @@ package ext_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -45,4 +47,42 @@ func TestDamagedSuperblocksAreReadFromTheirCopies(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCopiesOfAnOlderFileSystemDoNotWin has a copy in group 1 that another file
+// system left there.
+func TestCopiesOfAnOlderFileSystemDoNotWin(t *testing.T) {
+	const group1, group3 = 1024 + 8<<20, 1024 + 3*8<<20
+	le := binary.LittleEndian
+	for _, keep := range []bool{false, true} { // magic and UUID of the first superblock
+		raw := image(t, "ext3")
+		uuid := bytes.Clone(raw[1024+0x68:][:16])
+		require.EqualValues(t, 1, le.Uint16(raw[group1+0x5A:]))
+		raw = append(raw, make([]byte, 16<<20)...)
+		copy(raw[group3:], raw[group1:][:1024])
+		raw[group3+0x5A] = 3
+		le.PutUint32(raw[group3+4:], 32<<10) // the volume grew
+		copy(raw[group1+0x68:][:16], "of another volume")
+		at := le.Uint32(raw[group3+0x108:])
+		if le.PutUint32(raw[group1+0x108:], at-1000); keep {
+			le.PutUint32(raw[group1+0x108:], at+1000) // a clock went wrong
+			le.PutUint32(raw[1024+4:], 0)             // blocks
+		} else {
+			clear(raw[1024:2048])
+		}
+		vol, err := ext.Open(t.Context(), bytes.NewReader(raw), int64(len(raw)), nil)
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprintf("%x-%x-%x-%x-%x", uuid[:4], uuid[4:6], uuid[6:8], uuid[8:10], uuid[10:]), vol.Volume().UUID)
+		text := fmt.Sprint(vol.Warnings())
+		require.Contains(t, text, "several file systems")
+	}
+}
+
+// TestCopiesDoNotHideFeaturesThatAreNotSupported has a first superblock that
+// nobody damaged.
+func TestCopiesDoNotHideFeaturesThatAreNotSupported(t *testing.T) {
+	raw := image(t, "ext3")
+	raw[1024+0x60] |= 8 // the journal of another volume, by now
+	_, err := ext.Open(t.Context(), bytes.NewReader(raw), int64(len(raw)), nil)
+	require.ErrorIs(t, err, fsys.ErrUnsupported)
 }

@@ -29,8 +29,9 @@
 //
 // Where the superblock is damaged, its copy in group 1, 3, 5, 7 or 9 is used, in
 // groups of the size that mkfs gives them; damaged group descriptors have copies
-// too. [FS.Warnings] tells. Copies do not say whether there is something to
-// replay: then the journal does.
+// too. [FS.Warnings] tells, and also that there are copies of several file
+// systems, as older ones leave them: the one made last is shown then. Copies do
+// not say whether there is something to replay: then the journal does.
 //
 // # What is read
 //

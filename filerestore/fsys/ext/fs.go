@@ -39,9 +39,10 @@ type FS struct {
 	fast    map[uint32]*fastNode // what fast commits changed; nil without
 	indexes names.Cache
 
-	copyGroup uint64 // whose copy of the superblock is used; 0: the first one
-	mu        sync.Mutex
-	warnings  []fsys.Warning
+	copyGroup   uint64 // whose copy of the superblock is used; 0: the first one
+	otherCopies bool   // there are copies of other file systems too
+	mu          sync.Mutex
+	warnings    []fsys.Warning
 }
 
 var _ fsys.FS = (*FS)(nil)
@@ -160,6 +161,9 @@ func (f *FS) replay(ctx context.Context, j *journal, cacheSize int64) error {
 func (f *FS) judge(size int64) {
 	if f.copyGroup > 0 {
 		f.warn(fsys.Damaged, "the superblock is damaged; its copy in group %d is used", f.copyGroup)
+	}
+	if f.otherCopies {
+		f.warn(fsys.Damaged, "copies of the superblocks of several file systems are here, as older ones leave them; what is shown may be another one than the volume had last")
 	}
 	if f.sb.state&stateErrors != 0 {
 		f.warn(fsys.Damaged, "the volume has errors on record; it should be checked with e2fsck")
