@@ -22,6 +22,7 @@ type journal struct {
 	file    *os.File // nil as path is "", or when it could not be opened again
 	size    int64    // bytes of whole lines
 	lines   int
+	closed  bool  // for good
 	last    int64 // the last id
 	intents map[int64]intent
 	live    map[string]bool // runs of this process that are under way
@@ -38,6 +39,10 @@ type journalLine struct {
 // compactAt is how many lines the file may have before those that say nothing any more
 // are dropped.
 const compactAt = 1000
+
+// errJournalGone: what is written is read by nobody, and another process may have a new
+// directory of the same name.
+var errJournalGone = errors.New("pipeline: the journal of the state directory was removed or replaced: start the program again")
 
 var errJournalLost = errors.New("pipeline: the journal could not be opened again after it was compacted")
 
@@ -61,7 +66,11 @@ func openJournal(path string) (*journal, error) {
 			if !whole || len(rest) == 0 {
 				break
 			}
-			return nil, fmt.Errorf("pipeline: journal: %s: line %d: %w", path, n, err)
+			return nil, fmt.Errorf("pipeline: journal: %s: line %d is damaged: look in the pools for what the file names, and remove it: %w", path, n, err)
+		}
+		if whole {
+			j.size += int64(len(one)) + 1
+			j.lines++
 		}
 		text = rest
 		if l.Intent != nil {
@@ -70,10 +79,24 @@ func openJournal(path string) (*journal, error) {
 		}
 		delete(j.intents, l.Done)
 	}
-	if err := j.compact(); err != nil {
-		return nil, fmt.Errorf("pipeline: journal: %w", err)
+	err = j.compact()
+	if err != nil && j.file == nil { // a full disk is no reason not to undo
+		err = j.reopen()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pipeline: journal: %w", errors.Join(err, j.close()))
 	}
 	return j, nil
+}
+
+// reopen opens the file as it is, but for a last line that was torn off.
+func (j *journal) reopen() error {
+	f, err := os.OpenFile(j.path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	j.file = f
+	return f.Truncate(j.size)
 }
 
 // begin adds an intent.
@@ -120,8 +143,15 @@ func (j *journal) append(l journalLine, durably bool) error {
 	switch {
 	case j.path == "":
 		return nil
+	case j.closed:
+		return errStateClosed
 	case j.file == nil:
 		return errJournalLost
+	}
+	if durably {
+		if err := j.isThere(); err != nil {
+			return err
+		}
 	}
 	text, err := json.Marshal(l)
 	if err != nil {
@@ -137,6 +167,19 @@ func (j *journal) append(l journalLine, durably bool) error {
 	j.size += int64(len(text))
 	j.lines++
 	return nil
+}
+
+// isThere returns an error unless the file is still the one that the next process finds.
+func (j *journal) isThere() error {
+	open, err := j.file.Stat()
+	if err != nil {
+		return err
+	}
+	named, err := os.Stat(j.path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(named, open) {
+		return errJournalGone
+	}
+	return err
 }
 
 // compact replaces the file by one with nothing but what is still intended.
@@ -223,7 +266,7 @@ func (j *journal) giveBack(claimed []intent) {
 
 // writeSynced writes a file, and syncs it.
 func writeSynced(name string, text []byte) error {
-	f, err := os.Create(name)
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}

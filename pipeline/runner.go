@@ -74,7 +74,7 @@ type Runner struct {
 // ownership is what runs have of which there is one in the process: runners that were
 // renewed share it.
 type ownership struct {
-	vms *LocalLimiter // one slot per VM
+	vms *LocalLimiter // one slot per VM, of the state
 
 	mu   sync.Mutex
 	runs map[string]*jobRun // under way, by their ids
@@ -85,7 +85,7 @@ func NewRunner(opts *RunnerOptions) (*Runner, error) {
 	if opts == nil || len(opts.Pools) == 0 {
 		return nil, errors.New("pipeline: runner without a pool")
 	}
-	r := &Runner{opts: *opts, own: &ownership{vms: NewLimiter(Limits{VM: 1}), runs: map[string]*jobRun{}}, uuids: map[string]string{}}
+	r := &Runner{opts: *opts, own: &ownership{runs: map[string]*jobRun{}}, uuids: map[string]string{}}
 	r.opts.Pools = maps.Clone(opts.Pools)
 	if r.opts.Limiter == nil {
 		r.opts.Limiter = NewLimiter(DefaultLimits())
@@ -96,6 +96,10 @@ func NewRunner(opts *RunnerOptions) (*Runner, error) {
 	if r.opts.State == nil {
 		r.opts.State = memoryState()
 	}
+	if r.opts.State.journal == nil {
+		return nil, errors.New("pipeline: a State is made by DirState")
+	}
+	r.own.vms = r.opts.State.vms
 	if log := r.opts.State.runs; log != nil {
 		r.opts.Observer = task.Tee(log, r.opts.Observer)
 	}
@@ -166,14 +170,13 @@ func (r *Runner) Run(ctx context.Context, job *Job, opts *RunOptions) (*task.Run
 	run := task.NewRun(task.Job{ID: job.ID, Name: job.Name, ScheduleID: opts.ScheduleID}, data, r.opts.Observer)
 	log := r.opts.Logger.With("job", job.ID, "run", run.ID())
 	log.InfoContext(ctx, "run started", "schedule", opts.ScheduleID)
-	over := r.opts.State.begin(run.ID(), job.ID)
+	defer r.opts.State.begin(run.ID(), job.ID)()
 	err = errors.Join(job.Validate(), err)
 	if err == nil {
 		j := &jobRun{Runner: r, job: job, opts: opts, settings: settings, story: run, cancels: map[string]context.CancelCauseFunc{}}
 		err = j.run(ctx)
 	}
 	run.Fail(err) // nil is success, as far as the VMs succeeded
-	over()
 	log.InfoContext(ctx, "run ended", "status", string(run.Status()))
 	return run, run.Err()
 }

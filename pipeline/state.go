@@ -14,10 +14,15 @@ import (
 // ErrStateInUse is returned for a directory that another live process has.
 var ErrStateInUse = errors.New("pipeline: another process has the state directory")
 
+var (
+	errStateBusy   = errors.New("pipeline: the state directory is not given back while runs are under way: wait for them, or cancel them")
+	errStateClosed = errors.New("pipeline: the state directory was given back: nothing may run any more")
+)
+
 // State is what has to be known after the end of a process, however it ended: the story
 // of each run, what runs were about to leave behind, and until when schedules are dealt
 // with. It is one process's at a time, and never kept in a repository. Runners of the
-// process may share it.
+// process may share it: a VM is in one run of all of them at a time.
 //
 // What a run may leave behind is written down, and synced, before each such step:
 // snapshots, blocks of migration, guests halted for their backup, files in repositories,
@@ -28,6 +33,7 @@ type State struct {
 	lock    *os.File
 	runs    *task.Log // nil in memory
 	journal *journal
+	vms     *LocalLimiter // one slot per VM, for all runners that have the state
 }
 
 // DirState takes a directory, which is made if it is missing, for this process, and reads
@@ -48,7 +54,7 @@ func DirState(path string) (*State, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pipeline: state %s: %w", path, err)
 	}
-	s := &State{dir: path, lock: lock}
+	s := &State{dir: path, lock: lock, vms: NewLimiter(Limits{VM: 1})}
 	if s.runs, err = task.OpenLog(filepath.Join(path, "runs")); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -60,7 +66,7 @@ func DirState(path string) (*State, error) {
 
 // memoryState is the state of a runner without one: what failed to be undone is tried
 // again as long as the process lives.
-func memoryState() *State { return &State{journal: newJournal()} }
+func memoryState() *State { return &State{journal: newJournal(), vms: NewLimiter(Limits{VM: 1})} }
 
 // Runs is the log of all runs of the runners that have the state; they write it.
 func (s *State) Runs() *task.Log { return s.runs }
@@ -84,9 +90,17 @@ func (s *State) begin(run, job string) (over func()) {
 	}
 }
 
-// Close gives the directory back, once nothing runs any more.
+// Close gives the directory back. It refuses that while something runs: whoever took the
+// directory then would undo what is under way. Closing again does nothing.
 func (s *State) Close() error {
 	s.journal.mu.Lock()
 	defer s.journal.mu.Unlock()
+	switch {
+	case s.journal.closed:
+		return nil
+	case len(s.journal.live)+len(s.journal.claimed) > 0:
+		return errStateBusy
+	}
+	s.journal.closed = true
 	return errors.Join(s.journal.close(), s.runs.Close(), s.lock.Close())
 }
