@@ -102,6 +102,9 @@ func (l *fastLog) block(b []byte, first bool, apply func([]fastTagged) error) (c
 			commits++
 			l.sum, l.open = 0, nil
 		default:
+			if len(l.open) >= maxFastChanges {
+				return commits, false, fmt.Errorf("%w: more than %d changes", fsys.ErrLimit, maxFastChanges)
+			}
 			l.sum = crc32c(l.sum, whole)
 			l.open = append(l.open, t)
 		}

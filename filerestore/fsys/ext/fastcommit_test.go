@@ -112,3 +112,15 @@ func TestFastCommitsEndWhereTheirChecksumIsWrong(t *testing.T) {
 	_, err = vol.Stat("removed")
 	require.NoError(t, err)
 }
+
+// TestJournalsOfTooManyBlocksAreNotReplayed has one that claims more blocks than
+// any mkfs makes.
+func TestJournalsOfTooManyBlocksAreNotReplayed(t *testing.T) {
+	raw := image(t, "dirty-none")
+	at := bytes.Index(raw, []byte("\xc0\x3b\x39\x98\x00\x00\x00\x04"))
+	binary.BigEndian.PutUint32(raw[at+0x10:], 1<<25)
+	vol, err := ext.Open(t.Context(), bytes.NewReader(raw), int64(len(raw)), nil)
+	require.NoError(t, err)
+	require.Equal(t, fsys.Stale, vol.Warnings()[0].Concern)
+	require.Contains(t, vol.Warnings()[0].Text, fsys.ErrLimit.Error())
+}

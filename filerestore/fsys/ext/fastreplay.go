@@ -16,6 +16,8 @@ const (
 	maxFastChanges = 1 << 18
 	// maxFastMoves bounds the work of sorting ranges.
 	maxFastMoves = 1 << 26
+	// maxFastInodes bounds the bytes of inodes in memory, which may have 64 KiB each.
+	maxFastInodes = 64 << 20
 )
 
 // fastReplay makes of fast commits what is different from the volume.
@@ -23,6 +25,7 @@ type fastReplay struct {
 	f       *FS
 	changes int
 	moves   int
+	inodes  int // bytes of them
 	skipped int // tags that make no sense here
 }
 
@@ -125,6 +128,9 @@ func (r *fastReplay) bytes(num uint32, n *fastNode) ([]byte, error) {
 		raw, _, err := r.f.inodeBytes(uint64(num))
 		if err != nil {
 			return nil, err
+		}
+		if r.inodes += len(raw); r.inodes > maxFastInodes {
+			return nil, fmt.Errorf("%w: more than %d bytes of inodes", fsys.ErrLimit, maxFastInodes)
 		}
 		n.raw = slices.Clone(raw)
 	}
