@@ -88,7 +88,26 @@ func (f *FS) openJournalDevice(r io.ReaderAt, size int64) (*journal, error) {
 		return nil, corrupt("journal device", superOffset, "%d blocks", blocks)
 	}
 	j.runs = []run{{count: blocks, kind: disk.Data}}
-	return j, j.readSuper(blocks)
+	if err := j.readSuper(blocks); err != nil {
+		return nil, err
+	}
+	return j, j.checkUsers()
+}
+
+// checkUsers tells whether the journal, on a device of its own, is of this
+// volume alone: transactions do not say of which volume they are.
+func (j *journal) checkUsers() error {
+	b := make([]byte, j.f.sb.blockSize)
+	if err := j.read(b, j.super); err != nil {
+		return err
+	}
+	switch n := be.Uint32(b[0x40:]); {
+	case n > 1:
+		return formatError("journal superblock", fmt.Sprintf("journal of %d volumes", n), superOffset, fsys.ErrUnsupported)
+	case n == 1 && [16]byte(b[0x100:]) != j.f.sb.uuid:
+		return corrupt("journal superblock", superOffset, "journal of volume %s", formatUUID([16]byte(b[0x100:])))
+	}
+	return nil
 }
 
 // openJournal finds the journal in the volume and reads its superblock.
@@ -116,7 +135,13 @@ func (f *FS) openJournal() (*journal, error) {
 	return j, j.readSuper(blocks)
 }
 
-const maxJournalRuns = 1 << 20
+const (
+	maxJournalRuns = 1 << 20
+
+	// maxJournalBlocks bounds the time of a replay; mkfs makes none of more than
+	// ten million.
+	maxJournalBlocks = 1 << 24
+)
 
 // journalInode returns the journal's inode, or, if that is damaged, what the
 // superblock keeps of it.
@@ -194,6 +219,8 @@ func (j *journal) readSuper(blocks uint64) error {
 	switch {
 	case int64(be.Uint32(b[0xC:])) != j.f.sb.blockSize:
 		return corrupt("journal superblock", off, "block size %d", be.Uint32(b[0xC:]))
+	case length > maxJournalBlocks:
+		return formatError("journal superblock", fmt.Sprintf("%d blocks", length), off, fsys.ErrLimit)
 	case length > blocks || j.first == 0 || j.first >= j.length || j.start >= j.length:
 		return corrupt("journal superblock", off, "%d of %d blocks, first %d, start %d", length, blocks, j.first, j.start)
 	}

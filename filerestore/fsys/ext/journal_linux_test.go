@@ -2,6 +2,8 @@ package ext_test
 
 import (
 	"bytes"
+	"encoding/binary"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -27,6 +29,7 @@ func TestJournalsOnOtherDevicesAreReplayedOrWarnedOf(t *testing.T) {
 
 func testJournalDevice(t *testing.T, blockSize string) {
 	t.Helper()
+	be := binary.BigEndian
 	dir := t.TempDir()
 	image, log := filepath.Join(dir, "image"), filepath.Join(dir, "log")
 	copied, copiedLog := filepath.Join(dir, "copy"), filepath.Join(dir, "copy of the log")
@@ -81,6 +84,26 @@ func testJournalDevice(t *testing.T, blockSize string) {
 	}})
 	require.NoError(t, err)
 	require.Equal(t, fsys.Stale, vol.Warnings()[0].Concern)
+
+	super := 2048 // of the log
+	if blockSize == "4096" {
+		super = 4096
+	}
+	for name, change := range map[string]int{"of several volumes": super + 0x43, "of another volume": super + 0x100} {
+		shared := bytes.Clone(raw)
+		shared[change] ^= 2
+		if seal := shared[super:][:1024]; be.Uint32(seal[0x28:])&0x18 != 0 {
+			clear(seal[0xFC:0x100])
+			be.PutUint32(seal[0xFC:], ^crc32.Checksum(seal, crc32.MakeTable(crc32.Castagnoli)))
+		}
+		vol, err = ext.Open(t.Context(), f, 48<<20, &ext.Options{Journal: func(string) (io.ReaderAt, int64, bool) {
+			return bytes.NewReader(shared), int64(len(shared)), true
+		}})
+		require.NoError(t, err)
+		require.Len(t, vol.Warnings(), 1)
+		require.Equal(t, fsys.Stale, vol.Warnings()[0].Concern, name)
+		require.Contains(t, vol.Warnings()[0].Text, "journal of ", name)
+	}
 }
 
 func journalUUID(t *testing.T, device string) string {
