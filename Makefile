@@ -50,7 +50,7 @@ NODE_DIR := $(shell $(GO) env GOPATH)/xenbackup-tools/npm-$(shell sha256sum inte
 test: peers lint vet unit fuzz-smoke
 
 lint: $(LINT)
-	$(LINT) run -c internal/tools/golangci.yml ./...
+	$(LINT) run --allow-parallel-runners -c internal/tools/golangci.yml ./...
 
 # A linter of its own module graph: go install keeps it out of go.mod. About three minutes, once.
 $(LINT):

@@ -33,6 +33,7 @@ type model struct {
 	fsys   *remotetest.Crash
 	pick   func(n int, what string) int
 	listed []string // the dates of all points, as of the last look
+	unsure []string // of these, whose commit was never reported as done: a power cut may take them
 	story  []string // what happened
 }
 
@@ -84,11 +85,11 @@ func (w *model) step() error {
 		w.fsys = w.fsys.PowerCut(rand.New(rand.NewPCG(uint64(w.pick(1<<30, "power cut")), 0)))
 	}
 	unlocked(w.fsys)
-	return w.look(before, date, s.name, failed || isCut)
+	return w.look(before, date, s.name, failed || isCut, isCut)
 }
 
 // look compares what is listed, and reads, with what must be.
-func (w *model) look(before []string, snapshot int, name string, failed bool) error {
+func (w *model) look(before []string, snapshot int, name string, failed, isCut bool) error {
 	got, err := w.m.check(w.ctx, w.fsys)
 	if err != nil {
 		return err
@@ -106,7 +107,7 @@ func (w *model) look(before []string, snapshot int, name string, failed bool) er
 	}
 	want = want[max(0, len(want)-keep):]
 	for _, date := range want {
-		mayBeGone := failed && keep < 99 && w.isExpired(got, date, keep)
+		mayBeGone := failed && keep < 99 && w.isExpired(got, date, keep) || isCut && slices.Contains(w.unsure, date)
 		if !slices.Contains(got, date) && !mayBeGone {
 			return fmt.Errorf("point %s is lost: %v are left of %v", date, got, before)
 		}
@@ -115,7 +116,23 @@ func (w *model) look(before []string, snapshot int, name string, failed bool) er
 		return fmt.Errorf("%v are listed, not %v", got, want)
 	}
 	w.listed = got
+	w.note(before, strings.HasPrefix(name, "backup"), failed)
 	return nil
+}
+
+// note remembers the points that are there without having been promised. The next
+// commit makes all of them durable.
+func (w *model) note(before []string, isBackup, failed bool) {
+	if isBackup && !failed {
+		w.unsure = nil
+	}
+	if failed {
+		for _, date := range w.listed {
+			if !slices.Contains(before, date) {
+				w.unsure = append(w.unsure, date)
+			}
+		}
+	}
 }
 
 // isExpired tells whether a point that should be kept may be gone since a newer
@@ -210,7 +227,7 @@ func (w *model) end() error {
 		if err := w.clean(w.fsys); err != nil {
 			return fmt.Errorf("clean %d: %w", n+1, err)
 		}
-		if err := w.look(w.listed, w.m.now, "clean", false); err != nil {
+		if err := w.look(w.listed, w.m.now, "clean", false, false); err != nil {
 			return fmt.Errorf("after clean %d: %w", n+1, err)
 		}
 		if n == 0 {
