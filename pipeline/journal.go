@@ -122,19 +122,20 @@ func (j *journal) put(in *intent) error {
 	return nil
 }
 
-// remove forgets an intent. If that cannot be written it is undone once more after the
-// next start.
-func (j *journal) remove(id int64) {
+// remove forgets an intent, and tells whether it was there. If that cannot be written it
+// is undone once more after the next start.
+func (j *journal) remove(id int64) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if _, there := j.intents[id]; !there {
-		return
+		return false
 	}
 	delete(j.intents, id)
 	delete(j.tried, id)
 	if j.append(journalLine{Done: id}, false) == nil && j.lines > compactAt && j.lines > 4*len(j.intents) {
 		_ = j.compact() // tried again with the next one; what is lost by it, put tells
 	}
+	return true
 }
 
 // append writes a line. What was written of one that failed is taken back, so that the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -15,6 +16,9 @@ import (
 
 // errBackedUpNow: another run of this process has the VM.
 var errBackedUpNow = errors.New("pipeline: the VM is being backed up")
+
+// patience is for how long it is tried to undo what may be left alone.
+const patience = 30 * 24 * time.Hour
 
 // recoveries is how many VMs of a pool are put in order at a time.
 const recoveries = 4
@@ -29,7 +33,9 @@ const recoveries = 4
 // It touches nothing but what the runner's [State] names, so nothing of another process
 // that lives, and leaves alone a VM that somebody else has locked in a repository. What
 // cannot be undone, since a pool or a repository does not answer, stays in the state; the
-// error says so. It may be interrupted, and called at any time.
+// error says so. It may be interrupted, and called at any time. After 30 days it gives up
+// what is in a pool that the runner does not know any more, and snapshots and files whose
+// repositories never answered, so that the state does not grow for ever; the log says what.
 //
 // Every [Runner.Run] begins with it, as far as its own job is concerned or it was not
 // tried before. Programs that do not run a job at once call it when they start, since a
@@ -54,6 +60,7 @@ func (r *Runner) recover(ctx context.Context, told *task.Task, wanted func(in in
 	if len(claimed) == 0 {
 		return nil
 	}
+	defer func() { r.giveUp(ctx, told, claimed) }()
 	rec := &recovery{Runner: r, journal: journal, told: told, undone: map[string][]task.Message{}}
 	byPool := map[string][]intent{}
 	for _, in := range claimed {
@@ -72,6 +79,24 @@ func (r *Runner) recover(ctx context.Context, told *task.Task, wanted func(in in
 		}
 	}
 	return errors.Join(rec.errs...)
+}
+
+// giveUp forgets what could not be undone for too long.
+func (r *Runner) giveUp(ctx context.Context, told *task.Task, claimed []intent) {
+	if ctx.Err() != nil {
+		return // it was not tried
+	}
+	for _, in := range claimed {
+		lasting := in.Kind == intentMigration || in.Kind == intentHalted // of use once the pool answers
+		if time.Since(in.Time) < patience || r.opts.Pools[in.Pool] != nil && lasting || !r.opts.State.journal.remove(in.ID) {
+			continue
+		}
+		data := map[string]any{"id": in.VM, "run": in.Run, "pool": in.Pool, "what": string(in.Kind), "ref": in.Ref}
+		r.opts.Logger.WarnContext(ctx, "given up what an interrupted run left", "vm", in.VM, "run", in.Run, "pool", in.Pool, "what", string(in.Kind), "ref", in.Ref)
+		if told != nil {
+			told.Warning("given up what an interrupted run left", data)
+		}
+	}
 }
 
 // recovery is one call of recover.
@@ -124,7 +149,7 @@ func (rec *recovery) run(in intent) {
 func (rec *recovery) pool(ctx context.Context, name string, intents []intent) {
 	pool := rec.opts.Pools[name]
 	if pool == nil {
-		rec.fail(fmt.Errorf("pipeline: what interrupted runs have left in pool %s stays: there is no such pool", name))
+		rec.fail(fmt.Errorf("pipeline: what interrupted runs have left in pool %s stays, and is forgotten %d days later: the runner does not know the pool", name, patience/(24*time.Hour)))
 		return
 	}
 	byVM := map[string]*undoing{}

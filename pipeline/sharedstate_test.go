@@ -1,12 +1,16 @@
 package pipeline_test
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/xenbackup/xenbackup/pipeline"
 	"github.com/xenbackup/xenbackup/pipeline/task"
+	"github.com/xenbackup/xenbackup/xapi"
 )
 
 // What an earlier run has left on a VM is not undone by one runner while another backs
@@ -41,4 +45,24 @@ func TestRunnerRefusesAStateThatNobodyMade(t *testing.T) {
 	t.Parallel()
 	_, err := pipeline.NewRunner(&pipeline.RunnerOptions{Pools: map[string]pipeline.Pool{"lab": nil}, State: &pipeline.State{}})
 	require.ErrorContains(t, err, "DirState")
+}
+
+// Whatever a journal says, no snapshot of another VM is destroyed.
+func TestRecoverLeavesSnapshotsOfOtherVMsAlone(t *testing.T) {
+	w := newWorld(t, "a")
+	w.enter("Halted")
+	var other, snapshot string
+	require.NoError(t, w.client.CallAsync(t.Context(), "VM.clone", &other, w.vm().Ref, "other"))
+	defer func() { require.NoError(t, w.client.CallAsync(t.Context(), "VM.destroy", nil, other)) }()
+	require.NoError(t, w.client.CallAsync(t.Context(), "VM.snapshot", &snapshot, other, "before the update"))
+	dir := t.TempDir()
+	line := fmt.Sprintf(`{"intent":{"id":1,"kind":"snapshot","run":"killed","pool":"lab","vm":%q,"ref":%q}}`, w.vm().UUID, snapshot)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "intents.jsonl"), []byte(line+"\n"), 0o600))
+	state := w.openState(dir)
+	defer func() { require.NoError(t, state.Close()) }()
+	runner, err := pipeline.NewRunner(&w.opts)
+	require.NoError(t, err)
+	require.ErrorContains(t, runner.Recover(t.Context()), "is not a snapshot of the VM")
+	_, err = xapi.Get(t.Context(), w.client, xapi.Ref[xapi.VM](snapshot))
+	require.NoError(t, err)
 }

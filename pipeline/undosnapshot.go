@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/xenbackup/xenbackup/xapi"
@@ -23,6 +24,9 @@ func (u *undoing) removeSnapshot(ctx context.Context, in *intent) (what string, 
 	vm, err := read[xapi.VM](ctx, u.pool, snapshot, nil)
 	if err != nil {
 		return "", err
+	}
+	if vm != nil && !u.ref.IsNull() && vm.SnapshotOf != u.ref {
+		return "", fmt.Errorf("pipeline: %s is not a snapshot of the VM, and stays", vm.UUID)
 	}
 	isKept := vm != nil && vm.OtherConfig[keyExported] == "true" // by its run
 	if in.Committing {
