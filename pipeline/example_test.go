@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -100,4 +101,56 @@ func ExampleLocalLimiter() {
 	// Output:
 	// 1 in use, slot alive: true
 	// 0 in use
+}
+
+// With a state directory a killed process's leavings are undone by the next one. One
+// process has it at a time.
+func ExampleDirState() {
+	dir, err := os.MkdirTemp("", "state")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	pool, err := xapitest.Start(xapitest.Inventory{}, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer pool.Close()
+	if err := recoverAtStart(context.Background(), dir, pool); err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// held: true
+	// nothing is left
+	// given back: true
+}
+
+func recoverAtStart(ctx context.Context, dir string, pool *xapitest.Pool) error {
+	client, err := xapi.Dial(ctx, pool.URL(), &xapi.Options{Username: pool.Username(), Password: xapi.Secret(pool.Password())})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	state, err := pipeline.DirState(dir)
+	if err != nil {
+		return err
+	}
+	_, err = pipeline.DirState(dir)
+	fmt.Println("held:", errors.Is(err, pipeline.ErrStateInUse))
+
+	runner, err := pipeline.NewRunner(&pipeline.RunnerOptions{Pools: map[string]pipeline.Pool{"lab": client}, State: state})
+	if err != nil {
+		return err
+	}
+	if err := runner.Recover(ctx); err != nil { // before anything else: a guest may be down
+		return err
+	}
+	fmt.Println("nothing is left")
+	// runner.Run, from here on
+
+	err = state.Close() // once no run is under way
+	fmt.Println("given back:", err == nil)
+	return err
 }
