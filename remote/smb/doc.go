@@ -41,9 +41,13 @@
 //
 // # Failures
 //
-// One connection carries everything, many requests at once. A server that owes an
-// answer and stays silent for [remote.Options].Timeout, though it was asked for a
-// sign of life in between, is given up; a long flush is not taken for silence.
+// One connection carries what concerns names, and a second one, made when the first
+// file is opened, what concerns open files, many requests at once on both: a lock
+// is refreshed in time however much data is on its way over a slow link. A server
+// that takes no second connection is asked for one again after five minutes, and
+// meanwhile names wait behind data. A server that owes an answer and stays silent
+// for [remote.Options].Timeout, though it was asked for a sign of life in between,
+// is given up; a long flush is not taken for silence.
 // What is harmless to repeat is then repeated on a new connection: Stat, ReadDir,
 // reads, and opening. Rename, Remove, Mkdir and creating a file are repeated after
 // a look whether they have taken place; where that cannot be told apart from

@@ -162,7 +162,7 @@ func TestARequestSurvivesAServerThatIsFrozenForAMoment(t *testing.T) {
 // waitOwed waits until the server owes an answer.
 func waitOwed(t *testing.T, fsys *FS) {
 	t.Helper()
-	sess, err := fsys.link.get(t.Context())
+	sess, err := fsys.files.get(t.Context())
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { _, owes := sess.quiet(); return owes }, patience, time.Millisecond)
 }
@@ -258,7 +258,7 @@ func TestUnsyncedWritesAreLostWithTheConnectionAndSyncedOnesAreNot(t *testing.T)
 		require.NoError(t, err)
 	}
 	require.NoError(t, synced.Sync())
-	sess, err := fsys.link.get(t.Context())
+	sess, err := fsys.files.get(t.Context())
 	require.NoError(t, err)
 	s.Kill()
 	<-sess.life.Done() // a write under way would be lost too
@@ -295,7 +295,7 @@ func TestASyncDoesNotCountAWriteThatIsUnderWay(t *testing.T) {
 	s.Resume()
 	require.NoError(t, errors.Join(<-done, <-synced))
 
-	sess, err := fsys.link.get(t.Context())
+	sess, err := fsys.files.get(t.Context())
 	require.NoError(t, err)
 	s.Kill()
 	<-sess.life.Done()
@@ -307,7 +307,7 @@ func TestASyncDoesNotCountAWriteThatIsUnderWay(t *testing.T) {
 // owed is how many answers the server owes.
 func owed(t *testing.T, fsys *FS) int {
 	t.Helper()
-	sess, err := fsys.link.get(t.Context())
+	sess, err := fsys.files.get(t.Context())
 	require.NoError(t, err)
 	sess.mu.Lock()
 	defer sess.mu.Unlock()

@@ -117,7 +117,7 @@ func (f *FS) open(ctx context.Context, name string, flag int) (file *File, err e
 }
 
 func (f *FS) create(ctx context.Context, name string) (file *File, err error) {
-	err = f.link.do(ctx, func(s *session, again bool) error {
+	err = f.files.do(ctx, func(s *session, again bool) error {
 		lib, err := f.createOn(ctx, s, name, again)
 		if err == nil {
 			file = f.newFile(ctx, name, createNew, info{}, newHandle(s, lib))
@@ -129,7 +129,7 @@ func (f *FS) create(ctx context.Context, name string) (file *File, err error) {
 
 func (f *FS) openExisting(ctx context.Context, name string, flag int) (file *File, err error) {
 	err = f.patient(ctx, isBusy, func() error {
-		return f.link.do(ctx, func(s *session, _ bool) error {
+		return f.files.do(ctx, func(s *session, _ bool) error {
 			lib, err := f.openOn(ctx, s, name, flag&os.O_RDWR)
 			if err != nil {
 				return err
@@ -175,7 +175,7 @@ func (f *File) take(ctx context.Context) (*handle, error) {
 	if h, err := f.taken(nil); h != nil || err != nil {
 		return h, err
 	}
-	s, err := f.fsys.link.get(ctx)
+	s, err := f.fsys.files.get(ctx)
 	if err != nil {
 		return nil, &lostError{err}
 	}
@@ -257,7 +257,7 @@ func (f *FS) identifyOn(ctx context.Context, s *session, lib *libFile) (info, er
 // be opened again. prepare makes the request anew for each.
 func perform[T any](f *File, ask func(context.Context, *session, request[T]) (T, error), prepare func(*libFile) request[T]) (T, error) {
 	var none T
-	deadline := time.Now().Add(f.fsys.link.timeout)
+	deadline := time.Now().Add(f.fsys.files.timeout)
 	bounded, cancel := context.WithDeadlineCause(f.ctx, deadline, errSilent)
 	defer cancel()
 	for {
@@ -282,7 +282,7 @@ func perform[T any](f *File, ask func(context.Context, *session, request[T]) (T,
 		if !isLost(err) {
 			return none, err
 		}
-		if final := f.fsys.link.final(f.ctx, deadline, err); final != nil {
+		if final := f.fsys.files.final(f.ctx, deadline, err); final != nil {
 			return none, final
 		}
 	}
@@ -373,7 +373,7 @@ func (f *File) Close() error {
 	if again {
 		return &fs.PathError{Op: "close", Path: f.name, Err: fs.ErrClosed}
 	}
-	limit := f.fsys.link.timeout
+	limit := f.fsys.files.timeout
 	if f.ctx.Err() != nil {
 		limit = min(limit, busyWait)
 	}

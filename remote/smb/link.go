@@ -17,13 +17,18 @@ const (
 	lastPause  = 2 * time.Second
 	stableTime = time.Second     // a session that lived shorter counts as a failure
 	refusedFor = 5 * time.Second // a login that was refused is not tried again for
+	sharedFor  = 5 * time.Minute // after which a session of the link's own is tried again
 )
 
 // link keeps one session to the share, and makes a new one when it is asked for
 // one after the last has ended: one at a time, however many ask, and after a
 // pause that grows with the failures.
+//
+// A link may be beside another: then it makes its session only while the other has
+// one, and shares that when the server allows no more.
 type link struct {
 	connect func(ctx context.Context) (*session, error)
+	beside  *link
 	timeout time.Duration
 	logger  *slog.Logger
 
@@ -32,7 +37,8 @@ type link struct {
 
 	mu       sync.Mutex
 	current  *session
-	made     int // sessions so far
+	sharing  time.Time // until when current, which is beside's, will do; else zero
+	made     int       // sessions so far
 	attempt  *attempt
 	failures int
 	next     time.Time // not to be tried before
@@ -61,7 +67,7 @@ func (l *link) get(ctx context.Context) (*session, error) {
 		l.mu.Unlock()
 		return nil, err
 	}
-	if l.current != nil && l.current.alive() {
+	if l.current != nil && l.current.alive() && (l.sharing.IsZero() || time.Now().Before(l.sharing)) {
 		s := l.current
 		l.mu.Unlock()
 		return s, nil
@@ -99,6 +105,9 @@ func (l *link) bury() {
 		return
 	}
 	l.current = nil
+	if !l.sharing.IsZero() { // not ours to close
+		return
+	}
 	l.logger.Warn("smb connection lost", slog.Any("cause", context.Cause(s.life)))
 	if time.Since(s.born) < stableTime {
 		l.failed()
@@ -117,10 +126,11 @@ func (l *link) failed() {
 func (l *link) try(a *attempt, pause time.Duration) {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
+	shared := false
 	select {
 	case <-timer.C:
 		ctx, cancel := context.WithTimeoutCause(l.life, l.timeout, errSilent)
-		a.session, a.err = l.connect(ctx)
+		a.session, shared, a.err = l.make(ctx)
 		cancel()
 	case <-l.life.Done():
 		a.err = fs.ErrClosed
@@ -135,8 +145,10 @@ func (l *link) try(a *attempt, pause time.Duration) {
 	case a.err == nil && l.closed:
 		l.attempts.Go(a.session.close)
 		a.session, a.err = nil, fs.ErrClosed
+	case a.err == nil && shared:
+		l.current, l.sharing = a.session, time.Now().Add(sharedFor)
 	case a.err == nil:
-		l.current = a.session
+		l.current, l.sharing = a.session, time.Time{}
 		if l.made++; l.made > 1 {
 			l.logger.Info("smb connection made again", slog.Int("sessions", l.made))
 		}
@@ -145,6 +157,26 @@ func (l *link) try(a *attempt, pause time.Duration) {
 	default:
 		l.failed()
 	}
+}
+
+// make makes a session, or finds the one to share.
+func (l *link) make(ctx context.Context) (s *session, shared bool, err error) {
+	if l.beside == nil {
+		s, err = l.connect(ctx)
+		return s, false, err
+	}
+	other, err := l.beside.get(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	bounded, cancel := context.WithTimeoutCause(ctx, l.timeout/3, errSilent)
+	defer cancel()
+	s, err = l.connect(bounded)
+	if err == nil || ctx.Err() != nil || !other.alive() {
+		return s, false, err
+	}
+	l.logger.WarnContext(ctx, "the smb server takes no second connection: names wait behind the data of files", slog.Any("error", err))
+	return other, true, nil
 }
 
 // do runs op on a session, and again on another when the connection is lost on

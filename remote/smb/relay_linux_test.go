@@ -16,6 +16,9 @@ type relay struct {
 	trip time.Duration
 
 	mu    sync.Mutex
+	most  int           // bytes of a connection that pass to the server before free; 0 for all
+	free  chan struct{} // closed to let all pass
+	held  bool          // something waits for that
 	conns []net.Conn
 	all   sync.WaitGroup
 }
@@ -38,9 +41,10 @@ func startRelay(tb testing.TB, server string, trip time.Duration) *relay {
 			}
 			r.mu.Lock()
 			r.conns = append(r.conns, in, out)
+			most, free := r.most, r.free
 			r.mu.Unlock()
-			r.all.Go(func() { r.pass(in, out) })
-			r.all.Go(func() { r.pass(out, in) })
+			r.all.Go(func() { r.pass(in, out, most, free) })
+			r.all.Go(func() { r.pass(out, in, 0, nil) })
 		}
 	})
 	tb.Cleanup(func() {
@@ -61,9 +65,31 @@ func (r *relay) cut() {
 	r.conns = nil
 }
 
+// hold lets no more than so many bytes of each connection pass to the server, until
+// the result is called.
+func (r *relay) hold(most int) (release func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	free := make(chan struct{})
+	r.most, r.free = most, free
+	return sync.OnceFunc(func() { close(free) })
+}
+
+func (r *relay) waits() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = true
+}
+
+func (r *relay) holds() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held
+}
+
 func (r *relay) port() int { return r.Addr().(*net.TCPAddr).Port }
 
-func (r *relay) pass(from, to net.Conn) {
+func (r *relay) pass(from, to net.Conn, most int, free chan struct{}) {
 	type parcel struct {
 		data []byte
 		due  time.Time
@@ -81,10 +107,14 @@ func (r *relay) pass(from, to net.Conn) {
 		}
 	})
 	defer close(queue)
-	for {
+	for passed := 0; ; {
+		if most > 0 && passed > most {
+			r.waits()
+			<-free
+		}
 		buf := make([]byte, 256<<10)
 		n, err := from.Read(buf)
-		if n > 0 {
+		if passed += n; n > 0 {
 			queue <- parcel{buf[:n], time.Now().Add(r.trip / 2)}
 		}
 		if err != nil {

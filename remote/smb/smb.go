@@ -25,10 +25,12 @@ const (
 	gates = 64 // see FS.gate
 )
 
-// FS is a folder of an SMB share. It keeps one connection, which it makes again
-// when it is lost. Files still open when it is closed become unusable.
+// FS is a folder of an SMB share. It keeps a connection for names and, from the
+// first file that is opened, another for files, and makes them again when they are
+// lost. Files still open when it is closed become unusable.
 type FS struct {
-	link    *link
+	link    *link  // for what concerns names: a lock is lost if that waits behind data
+	files   *link  // for what concerns open files
 	address string // without the password
 	folder  string // with slashes; "" is the share itself
 	busy    time.Duration
@@ -92,6 +94,8 @@ func Open(ctx context.Context, a *remote.Address, opts *remote.Options) (*FS, er
 		link:    newLink(d.connect, opts.SilenceLimit(), opts.Log()),
 		address: a.String(), busy: busyWait, logger: opts.Log(), seed: maphash.MakeSeed(),
 	}
+	f.files = newLink(d.connect, opts.SilenceLimit(), opts.Log())
+	f.files.beside = f.link
 	for i := range f.gates {
 		f.gates[i] = make(chan struct{}, 1)
 	}
@@ -134,7 +138,7 @@ func (f *FS) Properties() remote.Properties {
 	return remote.Properties{PipelineDepth: depth, IOSize: maxIO, InvalidRunes: invalidRunes}
 }
 
-// Close ends the connection. Replacements whose callers have gone get a few
+// Close ends the connections. Replacements whose callers have gone get a few
 // seconds to end.
 func (f *FS) Close() error {
 	done := make(chan struct{})
@@ -149,6 +153,7 @@ func (f *FS) Close() error {
 	case <-timer.C:
 	}
 	f.link.close()
+	f.files.close()
 	<-done
 	return nil
 }
