@@ -39,7 +39,8 @@ const (
 
 // client speaks NFSv3 over a session: one method per procedure, over handles.
 type client struct {
-	session    *session
+	session    *session // for all but the data of files: a lock is lost if it waits behind that
+	bulk       *session // for READ, WRITE and COMMIT
 	calls      *callPool
 	credential []byte
 	weak       bool // connections come from ordinary ports
@@ -77,15 +78,15 @@ func (c *client) once(ctx context.Context, k *call) (*decoder, error) {
 	})
 }
 
-// finish is do for a call that was started.
+// finish is do for a call that was started with bulk.
 func (c *client) finish(ctx context.Context, k *call, st started) (*decoder, error) {
 	first := true
 	return c.patiently(ctx, func() (*decoder, error) {
 		var err error
 		if first {
-			err = c.session.finish(ctx, k, st)
+			err = c.bulk.finish(ctx, k, st)
 		} else {
-			err = c.session.do(ctx, k)
+			err = c.bulk.do(ctx, k)
 		}
 		first = false
 		if err != nil {

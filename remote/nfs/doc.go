@@ -63,8 +63,11 @@
 // Servers without NFSv3 (Amazon EFS, Azure Files) and exports that want Kerberos
 // are not covered: mount them and use file://. Owners, modes, and times before 1970
 // or after 2106 are not set; files are made with mode 0644 and directories with
-// 0755. One connection is used; up to eight transfers of 1 MiB are under way for
-// each ReadAt or WriteAt that is longer, and as many as there are callers
-// otherwise: 16 random reads at a time are worth having where the network takes
-// its time.
+// 0755. Two connections are used, one for names and one, made when it is needed, for
+// the data of files, so that a lock is refreshed in time however much data is on its
+// way over a slow link. A server that refuses the second is asked for it again after
+// five minutes, and meanwhile names wait behind data. Up to eight transfers of 1 MiB
+// are under way for each ReadAt or WriteAt that is longer, and as many as there are
+// callers otherwise: 16 random reads at a time are worth having where the network
+// takes its time.
 package nfs

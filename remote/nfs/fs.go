@@ -14,8 +14,9 @@ import (
 	"github.com/xenbackup/xenbackup/remote"
 )
 
-// FS is a directory on an NFS server. It is safe for concurrent use, and all of
-// it shares one connection, which is made again when it is lost.
+// FS is a directory on an NFS server. It is safe for concurrent use. It keeps a
+// connection for names and, from the first read or write on, another for the data
+// of files, and makes them again when they are lost.
 type FS struct {
 	name   string
 	client *client
@@ -43,10 +44,11 @@ const (
 // String is the URL of the directory, without options.
 func (f *FS) String() string { return f.name }
 
-// Close closes the connection. What is under way, and all later use of the
+// Close closes the connections. What is under way, and all later use of the
 // Filesystem and its Files, fails with [fs.ErrClosed].
 func (f *FS) Close() error {
 	f.client.session.close()
+	f.client.bulk.close()
 	return nil
 }
 

@@ -80,7 +80,7 @@ func (c *client) commit(ctx context.Context, h *handle) (verifier, error) {
 	k.e.opaque(h.bytes())
 	k.e.uint64(0)
 	k.e.uint32(0) // to the end
-	d, err := c.do(ctx, k)
+	d, err := c.finish(ctx, k, c.bulk.start(ctx, k))
 	if err != nil {
 		return verifier{}, err
 	}

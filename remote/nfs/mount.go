@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"sync"
 
 	"github.com/xenbackup/xenbackup/remote"
 )
@@ -23,8 +24,9 @@ type mounter struct {
 	dialer     *dialer
 	calls      *callPool
 	credential []byte
-	weak       bool // some connection came from an ordinary port
-	mapped     bool // the NFS port is what the portmapper said
+	weak       bool       // some connection came from an ordinary port
+	mapped     bool       // the NFS port is what the portmapper said
+	mapping    sync.Mutex // held to ask it once more
 }
 
 // with opens a connection for a few calls.

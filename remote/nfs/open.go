@@ -54,13 +54,17 @@ func newClient(m *mounter, port int, opts *Options) *client {
 	c := &client{calls: m.calls, credential: m.credential, weak: m.weak, listingSize: listingSize}
 	peer := m.dialer.address(port)
 	probe := func() *call { return m.calls.get(nil, programNFS, versionNFS, procNull) }
-	c.session = newSession(peer, opts.SilenceLimit(), opts.Log(), func(ctx context.Context) (*conn, error) {
-		nc, err := m.dialNFS(ctx, &port) // one attempt at a time
-		if err != nil {
-			return nil, err
-		}
-		return newConn(nc, peer, opts.SilenceLimit(), probe), nil
-	})
+	start := func(port int) *session {
+		return newSession(peer, opts.SilenceLimit(), opts.Log(), func(ctx context.Context) (*conn, error) {
+			nc, err := m.dialNFS(ctx, &port) // one attempt at a time
+			if err != nil {
+				return nil, err
+			}
+			return newConn(nc, peer, opts.SilenceLimit(), probe), nil
+		})
+	}
+	c.session, c.bulk = start(port), start(port)
+	c.bulk.beside = c.session
 	return c
 }
 
@@ -71,6 +75,8 @@ func (m *mounter) dialNFS(ctx context.Context, port *int) (net.Conn, error) {
 	if err == nil || !m.mapped {
 		return nc, err
 	}
+	m.mapping.Lock()
+	defer m.mapping.Unlock()
 	now, mapErr := m.lookUpPort(ctx, programNFS, versionNFS)
 	if mapErr != nil || now == 0 || now == *port {
 		return nil, err

@@ -113,7 +113,7 @@ func TestCallsGoOnWhenTheServerIsBackInTime(t *testing.T) {
 		for range 20 {
 			require.NoError(t, <-results)
 		}
-		require.Equal(t, 1, f.client.session.generation-1, "one connection for all")
+		require.Equal(t, 1, f.client.bulk.generation, "one connection for all")
 	})
 }
 

@@ -21,6 +21,9 @@ type relay struct {
 	mu    sync.Mutex
 	cut   func(procedure uint32) loss // asked for every call; nil loses nothing
 	conns []net.Conn
+	most  int           // bytes of a connection that pass to the server before free; 0 for all
+	free  chan struct{} // closed to let all pass
+	held  bool          // something waits for that
 }
 
 // loss says where the connection breaks around one call.
@@ -50,8 +53,9 @@ func newRelay(tb testing.TB, target int, delay time.Duration) *relay {
 			}
 			r.mu.Lock()
 			r.conns = append(r.conns, client, server)
+			most, free := r.most, r.free
 			r.mu.Unlock()
-			wg.Go(func() { r.serve(client, server) })
+			wg.Go(func() { r.serve(client, server, most, free) })
 		}
 	})
 	tb.Cleanup(func() {
@@ -79,6 +83,28 @@ func (r *relay) breakAll() {
 	r.conns = nil
 }
 
+// hold lets no more than so many bytes of each connection pass to the server, until
+// the result is called.
+func (r *relay) hold(most int) (release func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	free := make(chan struct{})
+	r.most, r.free = most, free
+	return sync.OnceFunc(func() { close(free) })
+}
+
+func (r *relay) waits() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = true
+}
+
+func (r *relay) holds() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held
+}
+
 func (r *relay) lose(cut func(procedure uint32) loss) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -94,7 +120,7 @@ func (r *relay) loses(call []byte) loss {
 	return r.cut(binary.BigEndian.Uint32(call[24:]))
 }
 
-func (r *relay) serve(client, server net.Conn) {
+func (r *relay) serve(client, server net.Conn, most int, free chan struct{}) {
 	var doomed sync.Map // xids whose answers are lost
 	var wg sync.WaitGroup
 	both := func() { _, _ = client.Close(), server.Close() }
@@ -131,11 +157,16 @@ func (r *relay) serve(client, server net.Conn) {
 			}
 		}
 	})
-	for {
+	for passed := 0; ; {
+		if most > 0 && passed > most {
+			r.waits()
+			<-free
+		}
 		call, err := readRecord(client)
 		if err != nil {
 			break
 		}
+		passed += len(call)
 		switch r.loses(call) {
 		case loseCall:
 			both()

@@ -13,6 +13,7 @@ import (
 const (
 	firstBackoff = 50 * time.Millisecond
 	maxBackoff   = 3 * time.Second
+	sharedFor    = 5 * time.Minute // after which a connection of the session's own is tried again
 )
 
 // session is a connection to one server that is made again when it is lost. One
@@ -23,15 +24,21 @@ type session struct {
 	timeout time.Duration
 	log     *slog.Logger
 
+	// beside is another session with the same server, whose connection is shared when
+	// the server takes no more. nil for none.
+	beside *session
+
 	life context.Context //nolint:containedctx // ends with Close, and with it every attempt to connect
 	end  context.CancelFunc
 	wg   sync.WaitGroup // connections and attempts
 
 	mu         sync.Mutex
 	current    *conn
-	attempt    *attempt // to connect, under way
-	generation int      // connections so far
-	failures   int      // connections that bore no fruit, and attempts that failed, in a row
+	attempt    *attempt  // to connect, under way
+	generation int       // connections so far
+	shared     *conn     // of beside
+	until      time.Time // when shared is given up
+	failures   int       // connections that bore no fruit, and attempts that failed, in a row
 }
 
 // attempt is one attempt to connect.
@@ -144,6 +151,10 @@ func (s *session) acquire(ctx context.Context, deadline time.Time) (*conn, error
 	defer limit.Stop()
 	last := errSilent
 	for {
+		var other *conn
+		if s.beside != nil {
+			other = s.beside.live()
+		}
 		c, a, err := s.join()
 		if err != nil || c != nil {
 			return c, err
@@ -157,15 +168,33 @@ func (s *session) acquire(ctx context.Context, deadline time.Time) (*conn, error
 		}
 		if a.err != nil {
 			last = a.err
+			if other != nil && other.failure() == nil {
+				s.share(other)
+			}
 		}
 	}
+}
+
+// share uses a connection of the session beside for a while.
+func (s *session) share(other *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shared, s.until = other, time.Now().Add(sharedFor)
+	s.log.Warn("the nfs server takes no second connection: names wait behind the data of files", "server", s.peer)
 }
 
 func (s *session) live() *conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current != nil && s.current.failure() == nil {
+	return s.liveLocked()
+}
+
+func (s *session) liveLocked() *conn {
+	switch {
+	case s.current != nil && s.current.failure() == nil:
 		return s.current
+	case s.shared != nil && s.shared.failure() == nil && time.Now().Before(s.until):
+		return s.shared
 	}
 	return nil
 }
@@ -178,12 +207,11 @@ func (s *session) join() (*conn, *attempt, error) {
 	if s.life.Err() != nil {
 		return nil, nil, fs.ErrClosed
 	}
+	if c := s.liveLocked(); c != nil {
+		return c, nil, nil
+	}
 	if s.current != nil {
-		err := s.current.failure()
-		if err == nil {
-			return s.current, nil, nil
-		}
-		s.lost(err)
+		s.lost(s.current.failure())
 	}
 	if s.attempt == nil {
 		a := &attempt{done: make(chan struct{})}

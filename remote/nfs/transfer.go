@@ -43,7 +43,7 @@ func (f *file) begin(h *handle, one *piece, write bool) {
 	} else {
 		one.k = c.beginRead(h, one.p, one.off)
 	}
-	one.started = c.session.start(f.ctx, one.k)
+	one.started = c.bulk.start(f.ctx, one.k)
 }
 
 // end waits for a piece, and moves what the server left of it.
