@@ -329,3 +329,19 @@ func TestPlanTellsWhatHappensToTheGuest(t *testing.T) {
 	require.Equal(t, []string{"snapshot mode by tag"}, messages(vm.Notes))
 	require.Empty(t, w.order())
 }
+
+// A guest that does not go down keeps neither its slot nor the run for ever.
+func TestGuestThatDoesNotGoDownIsGivenUp(t *testing.T) {
+	w := newWorld(t, "r")
+	w.set(`{"exportRetention":5,"offlineSnapshot":true}`)
+	w.opts.SnapshotTimeout = time.Second
+	w.pool.Hang("VM.clean_shutdown", xapitest.OnCall(1))
+	_, err := w.run()
+	require.ErrorIs(t, err, pipeline.ErrSnapshotTimeout)
+	require.ErrorContains(t, err, "shut the guest down")
+	w.checkClean()
+	w.checkGuest()
+	w.opts.SnapshotTimeout = 0
+	w.mustRun()
+	w.checkGuest()
+}
