@@ -88,19 +88,19 @@ func (c *collector) run(list []picked) error {
 		c.symlinks = true
 		err = c.turn(list)
 	}
+	if err != nil {
+		c.report.skip("", "", fmt.Errorf("all that follows is missing: %w", err))
+	}
 	if err == nil || errors.Is(err, fsys.ErrLimit) {
 		if err := c.confirm(c.ctx); err != nil {
+			c.report.skip("", "", fmt.Errorf("nothing proves that the backup was there to the end: %w", err))
 			return err
 		}
 	}
-	if errors.Is(err, fsys.ErrLimit) {
-		c.report.skip("", "", fmt.Errorf("all that follows is missing: %w", err))
-		return errors.Join(err, c.sink.finish(&c.report))
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fsys.ErrLimit) {
 		return err
 	}
-	return c.sink.finish(&c.report)
+	return errors.Join(err, c.sink.finish(&c.report))
 }
 
 func (c *collector) turn(list []picked) (err error) {
@@ -164,6 +164,9 @@ func (c *collector) entry(e *entry) error {
 
 // skipped puts down what concerns one entry, and returns what is the end of all.
 func (c *collector) skipped(e *entry, err error) error {
+	if ended := context.Cause(c.ctx); err != nil && ended != nil {
+		return ended // the entry is not to blame
+	}
 	if s, ok := errors.AsType[*skipError](err); ok {
 		c.report.skip(e.volume.ID, e.path, s.err)
 		if !s.kept {

@@ -20,6 +20,7 @@ type dirSink struct {
 	overwrite bool
 	owners    bool
 	dirs      []madeDir // their times and modes come at the end
+	made      madeNames // to overwrite what was there before, and no more
 }
 
 type madeDir struct {
@@ -36,18 +37,23 @@ func (d *dirSink) name(raw string) string {
 }
 
 func (d *dirSink) keepsHoles() bool     { return true }
-func (d *dirSink) again(*entry) error   { return nil } // finish does it
+func (d *dirSink) again(*entry) error   { return nil } // adornDirs does it
 func (d *dirSink) special(*entry) error { return skip(errSpecial) }
 
 // outcome tells errors that concern one entry from those that end all.
 func outcome(err error) error {
-	if err == nil || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, fs.ErrClosed) {
+	if err == nil || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || isFullOnWindows(err) || errors.Is(err, fs.ErrClosed) {
 		return err
 	}
 	if s, ok := asSkip(err); ok {
 		return s
 	}
 	return skip(err)
+}
+
+// isFullOnWindows knows ERROR_HANDLE_DISK_FULL and ERROR_DISK_FULL.
+func isFullOnWindows(err error) bool {
+	return runtime.GOOS == "windows" && (errors.Is(err, syscall.Errno(39)) || errors.Is(err, syscall.Errno(112)))
 }
 
 // parents makes the directories on the way that were not selected themselves.
@@ -87,9 +93,13 @@ func (d *dirSink) clear(e *entry) (name string, err error) {
 	if !d.overwrite {
 		return name, nil
 	}
+	known := d.made.add(d.root, name)
 	info, err := d.root.Lstat(name)
 	if err != nil || info.IsDir() {
 		return name, nil //nolint:nilerr // making it tells
+	}
+	if known {
+		return name, &fs.PathError{Op: "create", Path: name, Err: fs.ErrExist}
 	}
 	return name, d.root.Remove(name)
 }
@@ -177,9 +187,11 @@ func (d *dirSink) symlink(e *entry) error {
 	return outcome(err)
 }
 
-// finish gives directories what they had, the deepest first: after that, this user may
+func (d *dirSink) finish(*Report) error { return nil } // adornDirs does it, in any case
+
+// adornDirs gives directories what they had, the deepest first: after that, this user may
 // have no right to go in.
-func (d *dirSink) finish(r *Report) error {
+func (d *dirSink) adornDirs(r *Report) {
 	for _, dir := range slices.Backward(d.dirs) {
 		err := d.adornDir(dir)
 		if err == nil {
@@ -187,7 +199,6 @@ func (d *dirSink) finish(r *Report) error {
 		}
 		r.skip("", strings.ReplaceAll(dir.name, string(filepath.Separator), "/"), err)
 	}
-	return nil
 }
 
 func (d *dirSink) adornDir(dir madeDir) error {

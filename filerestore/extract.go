@@ -11,8 +11,9 @@ type ExtractOptions struct {
 	Progress func(Progress)    // must not block
 	Audit    func(Audit) error // before each entry; an error leaves it out, and is reported
 
-	// Overwrite replaces files and links that are there. Otherwise they stay, and are
-	// reported with fs.ErrExist.
+	// Overwrite replaces files and links that were there before. Otherwise they stay, and
+	// are reported with fs.ErrExist; as are, in any case, all but the first of names that
+	// are the same to the directory, such as those that differ in case alone.
 	Overwrite bool
 
 	// Owners gives files to who had them, by number, with setuid and setgid bits, and
@@ -31,7 +32,9 @@ type ExtractOptions struct {
 //
 // What cannot be read or written is left out, or is zeros from there on, and is in the
 // report, which is never nil. A full disk, the end of ctx, and a backup that was deleted
-// meanwhile are errors. On Windows, names are those that it accepts.
+// meanwhile are errors: what was made until then stays, but for the file at hand, which is
+// removed; directories have their modes and times; symbolic links may be missing; and the
+// report says that it is not complete. On Windows, names are those that it accepts.
 func (s *Session) Extract(ctx context.Context, dir *os.Root, list []Selection, opts *ExtractOptions) (*Report, error) {
 	var o ExtractOptions
 	if opts != nil {
@@ -41,10 +44,12 @@ func (s *Session) Extract(ctx context.Context, dir *os.Root, list []Selection, o
 	if err != nil {
 		return &Report{}, err
 	}
+	into := &dirSink{root: dir, overwrite: o.Overwrite, owners: o.Owners}
 	c := &collector{
-		ctx: ctx, sink: &dirSink{root: dir, overwrite: o.Overwrite, owners: o.Owners},
+		ctx: ctx, sink: into,
 		limits: o.Limits, progress: o.Progress, audit: o.Audit, confirm: s.Confirm,
 	}
 	err = c.run(found)
+	into.adornDirs(&c.report)
 	return &c.report, err
 }
