@@ -9,6 +9,9 @@ import (
 // errNoAnswer is a call whose connection is closed instead of an answer.
 var errNoAnswer = errors.New("xapitest: the call is not answered")
 
+// errReplaced is a call that is not run, since it gets a Reply.
+var errReplaced = errors.New("xapitest: another answer")
+
 // Slow makes a method take that long before it runs, or a transfer wait so long
 // before each part of its body, of 2 MiB at most, is moved.
 func (p *Pool) Slow(method string, when When, d time.Duration) {
@@ -66,6 +69,11 @@ func (p *Pool) disturb(in *incoming, c *call, f *fault) error {
 	case f == nil:
 	case f.breaks:
 		in.fault = f
+	case f.reply != nil:
+		in.fault = f
+		if !f.reply.Done {
+			return errReplaced
+		}
 	case f.expire:
 		_ = p.destroyObject("session", c.session) // it may have ended by itself
 		return fail("SESSION_INVALID", c.session)

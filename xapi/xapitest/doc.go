@@ -57,7 +57,8 @@
 // [Pool.Wedge] even when its task is cancelled; [Pool.Slow] takes its time, and
 // [Pool.Idle] passes nothing for a while;
 // [Pool.Break] cuts, resets or stalls a transfer or an answer at a byte, or puts
-// an error page there; [Pool.Expire] ends sessions, of each kth call if need be;
+// an error page there; [Pool.Reply] answers something else, as a proxy does, or
+// redirects; [Pool.Expire] ends sessions, of each kth call if need be;
 // [Pool.Flood] makes everything appear changed; [Pool.Restart] and
 // [Pool.MoveMaster] happen in the middle of a job. [Pool.ExpireSessions],
 // [Pool.RestartHost] and [Pool.SetMaster] do the same at once. [Pool.Calls] shows

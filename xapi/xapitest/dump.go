@@ -19,7 +19,7 @@ const maxDump = 256 << 20
 // getDump serves GET /pool/xmldbdump: the database as XML, of which clients
 // should know no more than that a pool can read it again.
 func (p *Pool) getDump(ctx context.Context, x *exchange) {
-	t := p.openTransfer(x, dumpRequest)
+	t := p.openTransfer(ctx, x, dumpRequest)
 	if t == nil {
 		return
 	}
@@ -42,7 +42,7 @@ func (p *Pool) getDump(ctx context.Context, x *exchange) {
 // putDump serves PUT /pool/xmldbdump: the pool becomes what the dump says, and
 // its toolstack restarts. With dry_run it only looks.
 func (p *Pool) putDump(ctx context.Context, x *exchange) {
-	t := p.openTransfer(x, restoreRequest)
+	t := p.openTransfer(ctx, x, restoreRequest)
 	if t == nil {
 		return
 	}

@@ -16,7 +16,7 @@ const maxVHD = 2040 << 30
 
 // getExport serves GET /export_raw_vdi.
 func (p *Pool) getExport(ctx context.Context, x *exchange) {
-	t := p.openTransfer(x, exportRequest)
+	t := p.openTransfer(ctx, x, exportRequest)
 	if t == nil {
 		return
 	}

@@ -99,6 +99,7 @@ type fault struct {
 	expire  bool
 	flood   bool
 	restart bool
+	reply   *Reply        // instead of the answer
 	master  string        // name of the host that becomes it
 	release chan struct{} // closed to end a wedge
 

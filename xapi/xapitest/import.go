@@ -15,7 +15,7 @@ var errShortBody = errors.New("xapitest: short body")
 
 // putImport serves PUT /import_raw_vdi.
 func (p *Pool) putImport(ctx context.Context, x *exchange) {
-	t := p.openTransfer(x, importRequest)
+	t := p.openTransfer(ctx, x, importRequest)
 	if t == nil {
 		return
 	}

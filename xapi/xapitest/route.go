@@ -200,6 +200,8 @@ func (p *Pool) postCall(
 	in := &incoming{host: x.host}
 	answer, err := serve(ctx, in, body)
 	switch {
+	case in.fault != nil && in.fault.reply != nil:
+		x.replace(ctx, in.fault.reply)
 	case errors.Is(err, errNoAnswer):
 		x.keep = false
 	case err != nil:

@@ -29,7 +29,7 @@ type transfer struct {
 
 // openTransfer authenticates the request and finds its task, or makes one. It
 // answers itself, and returns nil, when that fails.
-func (p *Pool) openTransfer(x *exchange, request string) *transfer {
+func (p *Pool) openTransfer(ctx context.Context, x *exchange, request string) *transfer {
 	query := x.req.URL.Query()
 	args := make(map[string]string, len(query))
 	for name := range query {
@@ -53,13 +53,18 @@ func (p *Pool) openTransfer(x *exchange, request string) *transfer {
 		x.html(http.StatusForbidden)
 		return nil
 	}
+	t.fault = p.faults.take(request)
+	if t.fault != nil && t.fault.reply != nil {
+		x.keep = x.keep && x.req.Method == http.MethodGet // a body was not read
+		x.replace(ctx, t.fault.reply)
+		return nil
+	}
 	if t.task == "" {
 		t.task = p.createTask(request, "")
 	} else if rec, err := p.db.record("task", t.task); err != nil || rec.str("status") != "pending" {
 		x.html(http.StatusInternalServerError)
 		return nil
 	}
-	t.fault = p.faults.take(request)
 	return t
 }
 

@@ -12,7 +12,7 @@ import (
 
 // getVM serves GET /export: a whole machine as an XVA archive.
 func (p *Pool) getVM(ctx context.Context, x *exchange) {
-	t := p.openTransfer(x, exportVMRequest)
+	t := p.openTransfer(ctx, x, exportVMRequest)
 	if t == nil {
 		return
 	}

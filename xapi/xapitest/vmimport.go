@@ -13,7 +13,7 @@ import (
 
 // putVM serves PUT /import: an XVA archive becomes a machine.
 func (p *Pool) putVM(ctx context.Context, x *exchange) {
-	t := p.openTransfer(x, importVMRequest)
+	t := p.openTransfer(ctx, x, importVMRequest)
 	if t == nil {
 		return
 	}

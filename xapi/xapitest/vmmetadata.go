@@ -17,7 +17,7 @@ import (
 // getMetadata serves GET /export_metadata: an archive without disks, made in
 // memory.
 func (p *Pool) getMetadata(ctx context.Context, x *exchange) {
-	t := p.openTransfer(x, exportMetadataRequest)
+	t := p.openTransfer(ctx, x, exportMetadataRequest)
 	if t == nil {
 		return
 	}
@@ -77,7 +77,7 @@ func (p *Pool) metadataArchive(r *http.Request) ([]byte, error) {
 // putMetadata serves PUT /import_metadata: machines whose disks are there
 // already.
 func (p *Pool) putMetadata(ctx context.Context, x *exchange) {
-	t := p.openTransfer(x, importMetadataRequest)
+	t := p.openTransfer(ctx, x, importMetadataRequest)
 	if t == nil {
 		return
 	}
