@@ -223,6 +223,9 @@ func (w *model) remove(fsys remote.Filesystem) error {
 // end lets two cleans run, after which nothing may be left that no point needs, and
 // nothing be missing; a third one empties the trash.
 func (w *model) end() error {
+	if err := w.prune(); err != nil {
+		return err
+	}
 	for n := range 3 {
 		if err := w.clean(w.fsys); err != nil {
 			return fmt.Errorf("clean %d: %w", n+1, err)
@@ -245,6 +248,33 @@ func (w *model) end() error {
 		}
 		return err
 	})
+}
+
+// prune deletes the oldest points as long as two disks depend on one that no point
+// refers to: a backup whose commit failed, and which is there all the same, has left such
+// a fork, that is not garbage.
+func (w *model) prune() error {
+	for len(w.listed) > 1 {
+		forked := false
+		err := w.session(w.fsys, func(_ *catalog.Catalog, s *catalog.Session) error {
+			plan, err := s.Clean(w.ctx, nil)
+			if err != nil {
+				return err
+			}
+			forked = slices.ContainsFunc(plan.Findings, func(f catalog.CleanFinding) bool {
+				return f.Kind == catalog.KindDisk && f.State == catalog.StateValid && f.Action == catalog.ActionNone
+			})
+			return nil
+		})
+		if err != nil || !forked {
+			return err
+		}
+		if err := w.remove(w.fsys); err != nil {
+			return err
+		}
+		w.listed = w.listed[1:]
+	}
+	return nil
 }
 
 // leaked returns the files of the VM that no point needs.
