@@ -35,11 +35,11 @@ func untilHeard(ctx context.Context, call func() error) error {
 	}
 }
 
-// isUnheard says that there was no pool to hear a call, or that it did not live to
-// tell the outcome.
+// isUnheard says that there was no pool to hear a call, that it did not live to tell
+// the outcome, or that something else answered, as a proxy in front of it does.
 func isUnheard(err error) bool {
 	return slices.ContainsFunc([]error{
-		xapi.ErrUnreachable, xapi.ErrConnectionLost, xapi.ErrStalled, xapi.ErrHostStillBooting, xapi.ErrSessionInvalid, xapi.ErrTaskCancelled,
+		xapi.ErrUnreachable, xapi.ErrConnectionLost, xapi.ErrProtocol, xapi.ErrStalled, xapi.ErrHostStillBooting, xapi.ErrSessionInvalid, xapi.ErrTaskCancelled,
 	}, func(kind error) bool { return errors.Is(err, kind) })
 }
 
@@ -70,9 +70,9 @@ func (v *vmRun) awaitSnapshot(ctx context.Context) error {
 func snapshotOps() []string { return []string{"snapshot", "snapshot_with_quiesce", "checkpoint"} }
 
 // discardLost is discard after the call that was to make the snapshot has failed. When
-// the connection was lost, the pool may be at it still.
+// the answer was lost, or was not the pool's, the pool may be at it still.
 func (v *vmRun) discardLost(ctx context.Context, cause error) error {
-	if errors.Is(cause, xapi.ErrConnectionLost) {
+	if errors.Is(cause, xapi.ErrConnectionLost) || errors.Is(cause, xapi.ErrProtocol) {
 		waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 		defer cancel()
 		_ = v.patient().awaitSnapshot(waiting) // discard finds what there is then
