@@ -270,8 +270,8 @@ func (f *FS) locate(ctx context.Context, name string) (string, error) {
 				return at, err
 			}
 		}
-		// A replacement by somebody else may have ended while the list was made; and
-		// another begun, if there is a file to do it with.
+		// A replacement by somebody else may have ended while the list was made, and
+		// another begun since, if there was a file or a name to do it with.
 		_, err = f.stat(ctx, name)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return name, err
@@ -283,8 +283,8 @@ func (f *FS) locate(ctx context.Context, name string) (string, error) {
 	return "", fs.ErrNotExist
 }
 
-// look returns the youngest aside of name, if there is any, and whether there are
-// temporary files that may be about to get the name.
+// look returns the youngest aside of name, if there is any, and whether there is
+// something that has the name or may be about to get it, a temporary file.
 func (f *FS) look(ctx context.Context, name string) (aside string, writing bool, err error) {
 	dir, base := path.Dir(name), path.Base(name)
 	infos, err := f.list(ctx, dir)
@@ -296,7 +296,7 @@ func (f *FS) look(ctx context.Context, name string) (aside string, writing bool,
 		if isAside && of == base {
 			aside = path.Join(dir, i.name) // they are sorted
 		}
-		writing = writing || (remote.IsTemp(i.name) && strings.HasPrefix(i.name, "."+base+"."))
+		writing = writing || i.name == base || (remote.IsTemp(i.name) && strings.HasPrefix(i.name, "."+base+"."))
 	}
 	return aside, writing, err
 }

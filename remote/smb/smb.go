@@ -167,10 +167,28 @@ type dialer struct {
 	encryptedOnly  bool
 }
 
+// connect makes a session. A server that is short of memory, as small ones are while
+// many log in, is asked again after a moment, and then again.
 func (d *dialer) connect(ctx context.Context) (*session, error) {
+	for pause := firstPause; ; pause *= 4 {
+		s, short, err := d.connectOnce(ctx)
+		if !short || pause > lastPause {
+			return s, err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
+		}
+	}
+}
+
+func (d *dialer) connectOnce(ctx context.Context) (s *session, short bool, err error) {
 	conn, err := d.opts.Dial(ctx, d.hostPort)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	life, end := context.WithCancelCause(context.Background())
 	w := newWire(conn, d.encryptedOnly, end)
@@ -178,9 +196,10 @@ func (d *dialer) connect(ctx context.Context) (*session, error) {
 	if err != nil {
 		end(err)
 		w.abort()
-		return nil, d.unreachable(ctx, err)
+		st, ok := statusOf(err)
+		return nil, ok && st.short(), d.unreachable(ctx, err)
 	}
-	return newSession(life, end, lib, w, d.opts.SilenceLimit()), nil
+	return newSession(life, end, lib, w, d.opts.SilenceLimit()), false, nil
 }
 
 // login is bounded by ctx, which the library honours while it waits for an answer;

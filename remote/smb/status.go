@@ -18,6 +18,7 @@ const (
 	statusInvalidParameter     status = 0xc000000d
 	statusNoSuchFile           status = 0xc000000f
 	statusEndOfFile            status = 0xc0000011
+	statusNoMemory             status = 0xc0000017
 	statusNameInvalid          status = 0xc0000033
 	statusPathInvalid          status = 0xc0000039
 	statusPathSyntaxBad        status = 0xc000003b
@@ -72,6 +73,11 @@ func (s status) busy() bool {
 	return s == statusSharingViolation || s == statusLockConflict || s == statusDeletePending
 }
 
+// short: the server lacks something at the moment.
+func (s status) short() bool {
+	return s == statusNoMemory || s == statusInsufficient || s == statusInsufficientServer
+}
+
 // refusesLogin: asking again with the same password is of no use, and may lock
 // the account.
 func (s status) refusesLogin() bool {
@@ -101,7 +107,7 @@ func (s status) kind() error {
 		return syscall.EISDIR
 	case statusNotADirectory:
 		return syscall.ENOTDIR
-	case statusInsufficient, statusInsufficientServer, statusIOTimeout, statusNotAccepted:
+	case statusNoMemory, statusInsufficient, statusInsufficientServer, statusIOTimeout, statusNotAccepted:
 		return remote.ErrUnavailable
 	}
 	switch {
@@ -191,7 +197,11 @@ func mountError(err error) error {
 	if b := broken(err); b != nil {
 		return err
 	}
-	if st, ok := statusOf(err); ok && st == statusPathNotCovered {
+	st, ok := statusOf(err)
+	if ok && st.short() {
+		return err
+	}
+	if ok && st == statusPathNotCovered {
 		err = fmt.Errorf("a DFS namespace, whose referrals are not followed: name the server that has the share: %w", bare(err))
 		return &refusalError{remote.PartShare, remote.MarkError(err, fs.ErrInvalid)}
 	}
