@@ -114,13 +114,14 @@ func (v *vmRun) openStream(ctx context.Context, d *snapshotDisk) (*xapi.Download
 }
 
 // deltaRefused tells a pool that cannot give a delta from a connection that
-// broke: after the latter a full export would be no better.
+// broke, or a session that ended: after those a full export would be no better.
 func deltaRefused(err error) bool {
 	if errors.Is(err, errUnexpectedStream) {
 		return true
 	}
 	for _, broken := range []error{
 		errBroken, xapi.ErrTruncated, xapi.ErrStalled, xapi.ErrUnreachable, xapi.ErrConnectionLost, xapi.ErrTaskCancelled,
+		xapi.ErrSessionInvalid, xapi.ErrHostIsSlave,
 	} {
 		if errors.Is(err, broken) {
 			return false

@@ -98,7 +98,7 @@ func TestAnswersOfOthersAtEachCallOfAJob(t *testing.T) {
 	t.Parallel()
 	for i, name := range slices.Sorted(maps.Keys(replies())) {
 		reply := replies()[name]
-		stride := faultStride(t, 37)
+		stride := faultStride(t, 101)
 		for _, mode := range []string{pipeline.ModeDelta, pipeline.ModeFull} {
 			if stride > 1 && (mode == pipeline.ModeFull) != (i%2 == 1) {
 				continue // one for each reply

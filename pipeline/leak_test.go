@@ -179,5 +179,7 @@ func TestManyJobsLeaveNothingInTheProcess(t *testing.T) {
 	require.LessOrEqual(t, got.After.Goroutines, got.Before.Goroutines, "%s", got.Stacks)
 	require.LessOrEqual(t, got.After.Files, got.Before.Files)
 	require.LessOrEqual(t, got.After.Heap, got.Before.Heap+mib)
-	require.LessOrEqual(t, got.After.Resident, got.Before.Resident+32*mib)
+	if !underRace { // whose shadow of memory grows
+		require.LessOrEqual(t, got.After.Resident, got.Before.Resident+32*mib)
+	}
 }

@@ -6,8 +6,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -50,8 +52,9 @@ func (h *hosts) RoundTrip(req *http.Request) (*http.Response, error) {
 // CloseIdleConnections closes what is not in use.
 func (h *hosts) CloseIdleConnections() {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, transport := range h.transports {
+	all := slices.Collect(maps.Values(h.transports))
+	h.mu.Unlock()
+	for _, transport := range all { // without the lock: a silent peer of TLS is said goodbye to for seconds
 		transport.CloseIdleConnections()
 	}
 }
@@ -60,24 +63,31 @@ func (h *hosts) CloseIdleConnections() {
 // for as long, would each cost the same time.
 func (h *hosts) dropIdle(address string) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if transport := h.transports[address]; transport != nil {
+	transport := h.transports[address]
+	h.mu.Unlock()
+	if transport != nil {
 		transport.CloseIdleConnections()
 	}
 }
 
 // identify says which host must prove itself at another of its addresses.
 func (h *hosts) identify(address, name string) {
+	if old := h.forget(address, name); old != nil {
+		old.CloseIdleConnections()
+	}
+}
+
+// forget takes another name for an address, and returns the transport that was made for the old one, if there is any.
+func (h *hosts) forget(address, name string) *http.Transport {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.identities[address] == name {
-		return
+		return nil
 	}
 	h.identities[address] = name
-	if old := h.transports[address]; old != nil {
-		old.CloseIdleConnections()
-		delete(h.transports, address)
-	}
+	old := h.transports[address]
+	delete(h.transports, address)
+	return old
 }
 
 // transport makes HTTP/1.1 connections, which is all that hosts speak. They never close an idle connection themselves;
