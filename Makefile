@@ -32,6 +32,8 @@ FLIPS ?= 5000
 ROTS ?= 3000
 FUZZTIME ?= 60s
 FUZZSMOKE ?= 1s
+# fuzz tests at a time; starting one takes longer than the smoke of it
+FUZZJOBS ?= 1
 READERTIME ?= 10m
 LINT_VERSION := v2.15.0
 # Built once per machine and version, outside the checkout.
@@ -87,6 +89,7 @@ $(NODE_DIR):
 unit:
 	XENBACKUP_PEERS=require $(GO) test -race -shuffle=on -timeout 15m ./...
 	$(GO) test -shuffle=on -timeout 5m ./remote/catalog ./xapi # more of each sweep than the race detector is fast enough for
+	XENBACKUP_PEERS=require $(GO) test -count=1 -run '^TestABigTree' ./filerestore/fsys/ext
 	$(GO) test -count=1 -run '^TestManyJobs|^TestSixteen' ./pipeline # the memory of a process is not its own under the race detector
 	XENBACKUP_ZONES=all $(GO) test -run '^TestEveryTurning' ./schedule # and for each time zone
 
@@ -94,11 +97,11 @@ unit:
 FUZZ = $(shell grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -r grep -HoE '^func Fuzz[A-Za-z0-9_]+' | sed -E 's|/[^/]*:func |:|' | sort -u)
 
 fuzz-smoke:
-	$(MAKE) --no-print-directory fuzz FUZZTIME=$(FUZZSMOKE) READERTIME=$(FUZZSMOKE)
+	$(MAKE) --no-print-directory fuzz FUZZTIME=$(FUZZSMOKE) READERTIME=$(FUZZSMOKE) FUZZJOBS=2
 
 fuzz:
-	@for t in $(FUZZ); do echo "fuzz $$t"; limit=$(FUZZTIME); case $$t in ./filerestore*) limit=$(READERTIME);; esac; \
-		$(GO) test -run '^$$' -fuzz "^$${t##*:}$$" -fuzztime $$limit -fuzzminimizetime 1s $${t%%:*}; done
+	@printf '%s\n' $(FUZZ) | xargs -P $(FUZZJOBS) -I{} bash -c 't={}; limit=$(FUZZTIME); case $$t in ./filerestore*) limit=$(READERTIME);; esac; echo "fuzz $$t"; \
+		$(GO) test -run "^$$" -fuzz "^$${t##*:}$$" -fuzztime $$limit -fuzzminimizetime 1s $${t%%:*}'
 
 torture:
 	XENBACKUP_PEERS=require XENBACKUP_KILLS=$(KILLS) XENBACKUP_STEPS=all XENBACKUP_PAIRS=$(PAIRS) XENBACKUP_CUTS=$(CUTS) XENBACKUP_STOPS=$(STOPS) XENBACKUP_TAKES=$(TAKES) \

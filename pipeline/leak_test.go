@@ -152,7 +152,7 @@ func TestManyJobsLeaveNothingInTheProcess(t *testing.T) {
 	const atOnce, size = 10, 4 * mib
 	jobs := 100
 	if underRace {
-		jobs = 20
+		jobs = 10
 	}
 	if text := os.Getenv("XENBACKUP_JOBS"); text != "" {
 		var err error

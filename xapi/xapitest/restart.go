@@ -46,9 +46,11 @@ func (p *Pool) restart(i int) {
 	p.cancelAll(host)
 	p.faults.releaseAll(false)
 	p.doors[i].server.pause(p.options.RestartTime)
+	if host == p.masterRef() {
+		p.ExpireSessions() // before anybody who is cut can come back
+	}
 	p.doors[i].server.cut()
 	if host == p.masterRef() {
-		p.ExpireSessions()
 		_ = p.db.update(func(tx tx) error {
 			for ref := range tx.all("task") { // a database that is loaded has none
 				_ = tx.destroy("task", ref) // it exists
