@@ -47,14 +47,22 @@ type program struct {
 	failed   error
 }
 
-func (p *program) Helper()                  {}
-func (p *program) Context() context.Context { return p.ctx }
-func (p *program) Cleanup(f func())         { p.cleanups = append(p.cleanups, f) }
+// Helper has no line to blame elsewhere.
+func (p *program) Helper() {}
 
+// Context is that of the program.
+func (p *program) Context() context.Context { return p.ctx }
+
+// Cleanup calls f when what was run has ended, the last first.
+func (p *program) Cleanup(f func()) { p.cleanups = append(p.cleanups, f) }
+
+// Fatal ends what is run with an error.
 func (p *program) Fatal(args ...any) { p.end(errors.New(fmt.Sprint(args...))) }
 
+// Fatalf ends what is run with an error.
 func (p *program) Fatalf(format string, args ...any) { p.end(fmt.Errorf(format, args...)) }
 
+// Skipf ends what is run with ErrMissing.
 func (p *program) Skipf(format string, args ...any) {
 	p.end(fmt.Errorf("%w: %s", ErrMissing, fmt.Sprintf(format, args...)))
 }

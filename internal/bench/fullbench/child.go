@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/md5"
 	"encoding/json"
@@ -11,11 +10,11 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 
 	"github.com/xenbackup/xenbackup/internal/bench"
+	"github.com/xenbackup/xenbackup/internal/bench/benchpool"
 	"github.com/xenbackup/xenbackup/pipeline"
 	"github.com/xenbackup/xenbackup/remote/catalog"
 	"github.com/xenbackup/xenbackup/remote/local"
@@ -46,73 +45,21 @@ func runChild(ctx context.Context, args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(bench.Report{})
 }
 
-// address is where the pool is, and what is on it.
-type address struct{ URL, Username, Password, VM string }
-
-// poolProcess is a simulated pool in a process of its own.
-type poolProcess struct {
-	cmd     *exec.Cmd
-	stdin   io.Closer
-	address string // as JSON
-}
-
-// startPool starts a pool with a halted VM that has one disk.
-func (b *fullBench) startPool(ctx context.Context, content string) (*poolProcess, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, self, bench.ChildArg, "pool", content, b.Path("pool"))
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	p := &poolProcess{cmd: cmd, stdin: stdin, address: line}
-	if err != nil {
-		return nil, errors.Join(err, p.stop())
-	}
-	return p, nil
-}
-
-func (p *poolProcess) stop() error { return errors.Join(p.stdin.Close(), p.cmd.Wait()) }
-
-// servePool runs until its standard input ends.
-func servePool(content, dir string) (err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	pool, err := xapitest.Start(xapitest.Inventory{VMs: []xapitest.VM{{
+// servePool runs a pool with a halted VM that has one disk.
+func servePool(content, dir string) error {
+	return benchpool.Serve(xapitest.Inventory{VMs: []xapitest.VM{{
 		Name: "vm", Disks: []xapitest.Disk{{Name: "disk", Content: content}},
-	}}}, &xapitest.Options{Dir: dir})
-	if err != nil {
-		return err
-	}
-	_ = pool.VM("vm").Disks // makes their files
-	text, err := json.Marshal(address{pool.URL(), pool.Username(), pool.Password(), pool.VM("vm").UUID})
-	if err == nil {
-		_, err = fmt.Printf("%s\n", text)
-	}
-	_, readErr := io.Copy(io.Discard, os.Stdin)
-	return errors.Join(err, readErr, pool.Close(), os.RemoveAll(dir))
+	}}}, dir, nil)
 }
 
-// dial opens a session with a pool that startPool started, and returns its VM.
+// dial opens a session with a pool that servePool runs, and returns its VM.
 func dial(ctx context.Context, at string) (client *xapi.Client, vm string, err error) {
-	var a address
-	if err := json.Unmarshal([]byte(at), &a); err != nil {
+	a, err := benchpool.ParseAddress(at)
+	if err != nil {
 		return nil, "", err
 	}
-	client, err = xapi.Dial(ctx, a.URL, &xapi.Options{Username: a.Username, Password: xapi.Secret(a.Password)})
-	return client, a.VM, err
+	client, err = a.Dial(ctx)
+	return client, a.VMs[0], err
 }
 
 // backUp makes one full backup to a new folder.

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 
 	"github.com/xenbackup/xenbackup/internal/bench"
+	"github.com/xenbackup/xenbackup/internal/bench/benchpool"
 )
 
 func main() {
@@ -50,17 +51,17 @@ func (b *fullBench) plain(ctx context.Context) error {
 	if err := random(content, b.Bytes); err != nil {
 		return err
 	}
-	p, err := b.startPool(ctx, content)
+	p, err := benchpool.Start(ctx, "pool", content, b.Path("pool"))
 	if err != nil {
 		return err
 	}
 	err = errors.Join(os.Remove(content), b.comparePlain(ctx, title, p))
-	return errors.Join(err, p.stop())
+	return errors.Join(err, p.Stop())
 }
 
-func (b *fullBench) comparePlain(ctx context.Context, title string, p *poolProcess) error {
+func (b *fullBench) comparePlain(ctx context.Context, title string, p *benchpool.Process) error {
 	folder := b.Path("repository")
-	backup := bench.Ours(folder, "backup", folder, "none", p.address)
+	backup := bench.Ours(folder, "backup", folder, "none", p.Address())
 	if err := b.Run(ctx, backup); err != nil {
 		return err
 	}
@@ -74,7 +75,7 @@ func (b *fullBench) comparePlain(ctx context.Context, title string, p *poolProce
 	}
 	return b.Compare(ctx, title,
 		backup,
-		bench.Contestant{Name: "receive, write, sync and MD5 alone", Command: []string{bench.ChildArg, "least", b.Path("least"), p.address}, Output: b.Path("least")},
+		bench.Contestant{Name: "receive, write, sync and MD5 alone", Command: []string{bench.ChildArg, "least", b.Path("least"), p.Address()}, Output: b.Path("least")},
 		bench.Contestant{Name: "copy and fsync of its bytes", Command: []string{bench.ChildArg, "copy", same, b.Path("copy")}, Output: b.Path("copy")},
 		bench.Contestant{Name: "MD5 of its bytes", Command: []string{bench.ChildArg, "md5", same}},
 	)
@@ -91,14 +92,14 @@ func (b *fullBench) compressed(ctx context.Context, source string) error {
 	if err != nil {
 		return err
 	}
-	p, err := b.startPool(ctx, content)
+	p, err := benchpool.Start(ctx, "pool", content, b.Path("pool"))
 	if err != nil {
 		return err
 	}
 	var all []bench.Contestant
 	for _, kind := range []string{"none", "native", "zstd"} {
 		folder := b.Path("repository-" + kind)
-		c := bench.Ours(folder, "backup", folder, kind, p.address)
+		c := bench.Ours(folder, "backup", folder, kind, p.Address())
 		c.Name, c.Bytes = "compression "+kind, size
 		all = append(all, c)
 	}
@@ -106,15 +107,15 @@ func (b *fullBench) compressed(ctx context.Context, source string) error {
 	for _, c := range all {
 		archive, listErr := archiveOf(c.Output)
 		if listErr != nil {
-			return errors.Join(err, listErr, p.stop())
+			return errors.Join(err, listErr, p.Stop())
 		}
 		info, statErr := os.Stat(archive)
 		if statErr != nil {
-			return errors.Join(err, statErr, p.stop())
+			return errors.Join(err, statErr, p.Stop())
 		}
 		fmt.Printf("  %-34s %6.1f %% of the disk\n", c.Name, float64(info.Size())*100/float64(size))
 	}
-	return errors.Join(err, p.stop())
+	return errors.Join(err, p.Stop())
 }
 
 // archiveOf returns the one archive of a repository.
